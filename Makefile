@@ -1,0 +1,47 @@
+# Two commands do everything, set-up included: `make demo` and `make test`.
+# Another package index:      make demo PIP_INDEX_URL=https://pypi.tuna.tsinghua.edu.cn/simple
+# torch for the CPU on Linux: make demo PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check format bench bench-main clean
+
+demo: .venv/ready
+	$(BIN)/advisor fetch
+	$(BIN)/advisor demo
+
+test: .venv/ready-dev
+	$(BIN)/advisor fetch
+	$(BIN)/python -m pytest
+
+check: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: bench-main
+
+bench-main: .venv/ready-dev
+	$(BIN)/advisor fetch
+	$(BIN)/python -m tests.benchmarks.bench_main
+
+clean:
+	rm -rf .venv runs tests/benchmarks/out
+
+.venv/ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed, and was not found"; exit 1; }
+	@echo "Installing into .venv: about 1.5 minutes, plus the download of some 600 MB where it is not cached."
+	$(PYTHON) -m venv .venv
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/ready-dev: .venv/ready
+	@echo "Installing the tools of the tests: about 20 seconds."
+	$(INSTALL) -e ".[dev]"
+	@touch $@

@@ -1,0 +1,126 @@
+"""The command line: the table of commands, the only error handler, the only `sys.exit`.
+
+A command's module is imported when it is called, so `advisor --help` stays instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from executors.base import UserError
+
+COMMANDS = {  # name -> what it does; the module is advisor/commands/<name>.py, the command its `command`
+    "ask": "Recommend how to adapt a model, from answers in a file.",
+    "report": "Show a run: the reasons, the costs, and what was measured.",
+    "run": "Execute the recommended method and score it on held-out rows.",
+    "predict": "Use what a run has built.",
+    "demo": "Watch the whole way on a bundled task, in a few minutes.",
+    "runs": "List the runs of this folder.",
+    "fetch": "Fetch model weights ahead of time.",
+}
+
+EPILOG = """\b
+Examples:
+  advisor                                       answer questions in the terminal
+  advisor ask --answers a.yaml --data rows.csv  the same without a terminal
+  advisor run last                              run what was recommended
+  advisor predict last "my parcel is late"      use it
+"""
+
+
+class Commands(click.Group):
+    """A group that knows its commands' names and help without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"advisor.commands.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from executors.base import did_you_mean
+
+            raise click.UsageError(f"no command '{args[0]}'{did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"advisor {version('adaptation-advisor')}")
+        ctx.exit()
+
+
+@click.command(cls=Commands, invoke_without_command=True, epilog=EPILOG)
+@click.option("--lang", type=click.Choice(["en", "zh"]), help="Language (default: the locale's).")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.pass_context
+def cli(ctx: click.Context, lang: str | None) -> None:
+    """Should we prompt, retrieve, tune with LoRA, or fine-tune in full?
+
+    Without a command, asks a few questions and recommends.
+    """
+    ctx.ensure_object(dict)
+    ctx.obj["lang"] = lang
+    if ctx.invoked_subcommand is None:
+        from advisor.commands.ask import interview
+
+        interview(ctx)
+
+
+def main() -> None:
+    """Run the command line and end the process: 0 done, 1 a user's error, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show a character shows '?', not a traceback
+            stream.reconfigure(errors="replace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of one call."""
+    try:
+        cli(arguments, prog_name="advisor", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except UserError as error:
+        return _fail(error.message, error.hint)
+    except (KeyboardInterrupt, click.Abort) as stop:
+        click.echo(f"\ninterrupted{': ' if stop.args else ''}{' '.join(map(str, stop.args))}", err=True)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has left, as in `advisor report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return _fail(f"no space left on the disk{_at(error)}", "free some space and repeat the command: it resumes")
+        if error.errno in (errno.EACCES, errno.EROFS):
+            return _fail(f"no permission to write or read{_at(error)}", "choose another folder, e.g. with ADVISOR_RUNS")
+        raise
+    return 0
+
+
+def _fail(message: str, hint: str) -> int:
+    click.secho(f"error: {message}", fg="red", err=True)
+    for line in filter(None, hint.split("\n")):
+        click.echo(f"  → {line}", err=True)
+    return 1
+
+
+def _at(error: OSError) -> str:
+    return f": {error.filename}" if error.filename else ""
+

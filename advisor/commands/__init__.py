@@ -1,0 +1,1 @@
+"""One short module a command: its options, and a call."""

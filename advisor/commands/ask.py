@@ -1,0 +1,126 @@
+"""`advisor ask`, and `advisor` alone: from answers, or from questions, to a recommendation."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import click
+
+from advisor import runs
+from advisor.commands.shared import (
+    console,
+    input_options,
+    lang_option,
+    language,
+    parse_columns,
+    save_decision,
+)
+from advisor.decision import Decision, Inputs, decide
+from advisor.facts import Facts, read_answers, write_answers
+from advisor.texts import say, text
+from executors.base import Text, UserError
+
+EPILOG = """\b
+Examples:
+  advisor ask --answers a.yaml                                  a recommendation
+  advisor ask --answers a.yaml --data rows.csv --docs handbook  measure what can be measured
+  advisor ask --answers a.yaml --json | jq .methods             for scripts
+  advisor ask                                                   the interview, in a terminal
+An answers file is a flat YAML mapping; every fact may be left out:
+  training_budget: small
+  labelled_examples: 800
+  knowledge_change: weekly
+"""
+
+
+@click.command("ask", epilog=EPILOG)
+@click.option("--answers", help="YAML file of what is known (- for standard input).")
+@click.option("--json", "as_json", is_flag=True, help="Print decision.json and nothing else.")
+@input_options
+@lang_option
+def command(answers: str | None, as_json: bool, lang: str | None, columns: str | None, **given: str | None) -> None:
+    """Recommend how to adapt a model. What is not known is assumed, said, and lowers the confidence."""
+    tongue = language(lang)
+    inputs = Inputs(columns=parse_columns(columns), **given)
+    if answers is None and sys.stdin.isatty() and not as_json:
+        _interview(tongue, inputs)
+        return
+    facts = read_answers(_answers_source(answers)) if answers else Facts()
+    if answers is None and not any(given.values()):
+        raise UserError("nothing to go by", "give --answers FILE, or run `advisor` in a terminal to be asked")
+    folder, decision = recommend(facts, inputs)
+    if as_json:
+        click.echo((folder / "decision.json").read_text(encoding="utf-8").rstrip())
+        return
+    from advisor.screen import show_decision
+
+    show_decision(decision, tongue, console())
+    console().print(say("command.next", tongue, run=folder.name), markup=False)
+
+
+def interview(context: click.Context) -> None:
+    """`advisor` without a command: the interview in a terminal, help elsewhere."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        _interview(language(None), Inputs())
+    else:
+        click.echo(context.get_help())
+
+
+def recommend(facts: Facts, inputs: Inputs) -> tuple[Path, Decision]:
+    """Measure what can be measured, decide, and write `answers.yaml` and `decision.json` into a new run."""
+    warnings: tuple[Text, ...] = ()
+    if inputs != Inputs():
+        from advisor.profile import measure
+
+        profile = measure(inputs)
+        facts, warnings = merge(facts, profile.facts)
+        warnings += profile.warnings
+    folder = runs.new_run()
+    decision = complete(facts, inputs, folder.name, warnings)
+    write_answers(folder / "answers.yaml", facts)
+    save_decision(folder, decision)
+    return folder, decision
+
+
+def merge(asked: Facts, measured: Facts) -> tuple[Facts, tuple[Text, ...]]:
+    """What was measured over what was said; a difference is told, because one of the two is a mistake."""
+    told = tuple(
+        text("command.measured_differs", fact=name, asked=str(asked[name].value), measured=str(fact.value))
+        for name, fact in measured.items()
+        if name in asked and asked[name].value != fact.value
+    )
+    return asked.with_(*measured.values()), told
+
+
+def complete(facts: Facts, inputs: Inputs, run: str, warnings: tuple[Text, ...] = ()) -> Decision:
+    """The decision with what it will cost."""
+    from advisor.quote import quotes
+
+    decision = decide(facts, run=run, inputs=inputs)
+    open_methods = [ranked.method for ranked in decision.ranking if ranked.verdict in ("recommended", "viable")]
+    return dataclasses.replace(
+        decision, quote=quotes(facts, open_methods), warnings=(*warnings, *decision.warnings)
+    )
+
+
+def _answers_source(name: str) -> Path:
+    """The answers' file. Standard input is taken through a file descriptor's path, so one reader serves both."""
+    return Path("/dev/stdin") if name == "-" else Path(name)
+
+
+def _interview(lang: str, inputs: Inputs) -> None:
+    """Ask, recommend, and run on request. Leaving early keeps the answers."""
+    from advisor.interview import TerminalAsker
+    from advisor.interview import run as converse
+    from advisor.screen import show_decision
+
+    session = converse(lang, Facts(), inputs, TerminalAsker(lang))
+    folder = runs.new_run()
+    write_answers(folder / "answers.yaml", session.facts)
+    if session.quit:
+        raise KeyboardInterrupt(say("command.answers_kept", lang, path=folder / "answers.yaml"))
+    decision = complete(session.facts, session.inputs, folder.name, session.warnings)
+    save_decision(folder, decision)
+    show_decision(decision, lang, console())

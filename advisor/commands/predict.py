@@ -1,0 +1,69 @@
+"""`advisor predict`: use what a run has built."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from advisor import runs
+from advisor.commands.shared import console, lang_option, language, parse_columns
+from advisor.progress import Progress
+from executors.base import Input, Prediction, UserError, to_dict
+
+EPILOG = """\b
+Examples:
+  advisor predict last "where is my parcel?"
+  advisor predict last --input new.csv --json > answers.jsonl
+  echo "where is my parcel?" | advisor predict last
+"""
+
+
+@click.command("predict", epilog=EPILOG)
+@click.argument("run")
+@click.argument("text", required=False)
+@click.option("--input", "path", help="A file of rows to answer: CSV, TSV, JSONL, JSON or .xlsx.")
+@click.option("--columns", help="Which column is what, e.g. text=body.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with probabilities and sources.")
+@lang_option
+def command(
+    run: str, text: str | None, path: str | None, columns: str | None, as_json: bool, lang: str | None
+) -> None:
+    """Answer TEXT, every row of a file, or standard input line by line, with the artifact of RUN."""
+    folder = runs.find_run(run)
+    from executors.run import open_predictor, read_about
+
+    read_about(folder)  # an unfinished run is said before the input is read
+    inputs = _inputs(text, path, columns)
+    with Progress(language(lang), console(stderr=True)) as progress:
+        predictions = open_predictor(folder, progress).predict(inputs, progress)
+    for given, prediction in zip(inputs, predictions, strict=True):
+        click.echo(_as_json(given, prediction) if as_json else _as_text(prediction))
+
+
+def _inputs(text: str | None, path: str | None, columns: str | None) -> list[Input]:
+    if text and path:
+        raise UserError("both TEXT and --input were given", "give one of them")
+    if path:
+        from executors.data import read_inputs
+
+        return read_inputs(Path(path), parse_columns(columns))
+    if text is None and sys.stdin.isatty():
+        raise UserError("nothing to answer", 'give a text, --input FILE, or pipe lines: advisor predict last "…"')
+    lines = [text] if text is not None else sys.stdin.read().splitlines()
+    inputs = [Input(line.strip()) for line in lines if line.strip()]
+    if not inputs:
+        raise UserError("nothing to answer: the text is empty", 'e.g. advisor predict last "where is my parcel?"')
+    return inputs
+
+
+def _as_text(prediction: Prediction) -> str:
+    """The answer on one line; its passages' sources below, indented."""
+    sources = dict.fromkeys(f"{p.source} › {p.heading}" if p.heading else p.source for p in prediction.passages)
+    return "\n".join([prediction.text, *(f"  [{n}] {source}" for n, source in enumerate(sources, 1))])
+
+
+def _as_json(given: Input, prediction: Prediction) -> str:
+    return json.dumps({"input": given.text, **to_dict(prediction)}, ensure_ascii=False)

@@ -1,0 +1,56 @@
+"""`advisor report`: a run as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from advisor import runs
+from advisor.commands.shared import lang_option, language, load_decision
+
+EPILOG = """\b
+Examples:
+  advisor report last                      Markdown on the screen
+  advisor report last --format html --open the page in a browser
+  advisor report last --format json | jq .decision.methods
+"""
+
+
+@click.command("report", epilog=EPILOG)
+@click.argument("run", default="last")
+@click.option("--format", "kind", type=click.Choice(["md", "html", "json"]), default="md", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False), help="Write here instead (`-`: print).")
+@click.option("--open", "show", is_flag=True, help="Open the HTML page in a browser.")
+@lang_option
+def command(run: str, kind: str, output: str | None, show: bool, lang: str | None) -> None:
+    """Show why a run recommends what it does, what it costs, and what was measured.
+
+    RUN is an id, a unique prefix of one, a folder, or `last`. Markdown and JSON are printed; HTML is written
+    into the run's folder and its path printed.
+    """
+    folder = runs.find_run(run)
+    page = render(folder, kind, language(lang))
+    if output in (None, "-") and (kind != "html" or output == "-"):
+        click.echo(page.rstrip("\n"))
+        return
+    target = Path(output) if output else folder / "report.html"
+    target.write_text(page, encoding="utf-8")
+    click.echo(target)
+    if show:
+        click.launch(str(target))
+
+
+def render(folder: Path, kind: str, lang: str) -> str:
+    """The report of a run's folder, as md, html or json."""
+    from advisor import report
+    from executors.run import read_result
+
+    return report.render(load_decision(folder), read_result(folder), read_result(folder / "floor"), kind, lang)
+
+
+def write_reports(folder: Path, lang: str) -> Path:
+    """Write `report.md` and `report.html` into the run's folder; the path of the latter."""
+    for kind in ("md", "html"):
+        (folder / f"report.{kind}").write_text(render(folder, kind, lang), encoding="utf-8")
+    return folder / "report.html"

@@ -1,0 +1,103 @@
+"""What several commands share: options, consoles, and the records of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from advisor.decision import Decision, Inputs
+from advisor.texts import choose_language
+from executors.base import Problem, UserError, write_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+INPUT_OPTIONS = (
+    click.option("--data", help="Labelled rows: CSV, TSV, JSONL, JSON or .xlsx."),
+    click.option("--test", help="Held-out rows, where they are a file of their own (else a share of --data)."),
+    click.option("--docs", help="Folder of documents that answers must draw on."),
+    click.option("--model", help="Language model: alias, hub id or folder."),
+    click.option("--embedder", help="Sentence encoder: alias, hub id or folder."),
+    click.option("--columns", help="Which column is what, e.g. text=body,label=intent."),
+)
+
+
+def input_options(function: F) -> F:
+    """The options that say what the user has."""
+    for option in reversed(INPUT_OPTIONS):
+        function = option(function)
+    return function
+
+
+def lang_option(function: F) -> F:
+    """`--lang`, accepted after a command as well as before it."""
+    return click.option("--lang", type=click.Choice(["en", "zh"]), help="Language (default: the locale's).")(function)
+
+
+def language(lang: str | None) -> str:
+    """The language of this call: the command's `--lang`, else the group's, else the locale's."""
+    context = click.get_current_context()
+    return choose_language(lang or (context.find_root().obj or {}).get("lang"))
+
+
+def parse_columns(text: str | None) -> dict[str, str]:
+    """``text=body,label=intent`` as a mapping. Raises `UserError` naming every part that is not ``role=column``."""
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    wrong = [part for part in parts if "=" not in part]
+    if wrong:
+        raise UserError.of([Problem(f"--columns: '{p}' is not role=column", "e.g. --columns text=body,label=intent") for p in wrong])
+    return {role.strip(): name.strip() for role, _, name in (part.partition("=") for part in parts)}
+
+
+def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """``("k=5", "instruction=Be brief")`` as a mapping; values are read as YAML where they can be."""
+    import yaml
+
+    wrong = [s for s in settings if "=" not in s]
+    if wrong:
+        raise UserError.of([Problem(f"--set: '{s}' is not name=value", "e.g. --set epochs=3") for s in wrong])
+    parsed = {}
+    for name, _, value in (s.partition("=") for s in settings):
+        try:
+            parsed[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            parsed[name.strip()] = value
+    return parsed
+
+
+def merge_inputs(base: Inputs, **given: Any) -> Inputs:
+    """`base` with what this call names put over it."""
+    import dataclasses
+
+    return dataclasses.replace(base, **{name: value for name, value in given.items() if value})
+
+
+def console(stderr: bool = False) -> Console:
+    """Where people read. Width follows the terminal; piped output is not wrapped at 80 and has no colour."""
+    from rich.console import Console
+
+    plain = Console(stderr=stderr, highlight=False)
+    return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=110, no_color=True)
+
+
+def save_decision(folder: Path, decision: Decision) -> None:
+    write_json(folder / "decision.json", decision)
+
+
+def load_decision(folder: Path) -> Decision:
+    """The decision of a run. Raises `UserError` where it has none or it cannot be read."""
+    path = folder / "decision.json"
+    if not path.is_file():
+        raise UserError(f"{folder.name} has no decision", "make one with: advisor ask --answers FILE")
+    from advisor.decision import read_decision
+
+    try:
+        return read_decision(path)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {error}", "make it again with: advisor ask --answers FILE") from error

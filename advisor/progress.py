@@ -1,0 +1,72 @@
+"""Shows the events of a long job: a moving bar in a terminal, a line now and then elsewhere. On stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from advisor.texts import say
+from executors.base import Event
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+EVERY = 15.0  # seconds between two lines of one stage where there is no terminal
+
+
+class Progress:
+    """A context manager that is also a `Reporter`."""
+
+    def __init__(self, lang: str, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._lang = lang
+        self._console = console
+        self._clock = clock
+        self._stage = ""
+        self._said = 0.0
+        self._bars: Bars | None = None
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
+            self._bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        new = event.stage != self._stage
+        self._stage = event.stage
+        if self._bars:
+            self._move_bar(self._bars, event, new)
+        elif new or self._clock() - self._said >= EVERY or (event.total and event.done >= event.total):
+            self._said = self._clock()
+            note = f"  {event.note}" if event.note else ""
+            self._console.print(f"{self._label(event)}  {_count(event)}{note}".rstrip(), markup=False, highlight=False)
+
+    def _move_bar(self, bars: Bars, event: Event, new: bool) -> None:
+        if new:
+            for task in bars.tasks:
+                if task.total is None:
+                    bars.update(task.id, total=1, completed=1)
+            bars.add_task(self._label(event), total=event.total, count=_count(event))
+        count = f"{_count(event)}  {event.note}".rstrip()
+        bars.update(bars.task_ids[-1], completed=event.done, total=event.total, count=count)
+
+    def _label(self, event: Event) -> str:
+        return say(f"stage.{event.stage}", self._lang)
+
+
+def _count(event: Event) -> str:
+    if event.total is None:
+        return ""
+    if event.stage == "fetch":  # counted in bytes
+        return f"{event.done / 1e6:.0f}/{event.total / 1e6:.0f} MB"
+    return f"{event.done:,.0f}/{event.total:,.0f}"

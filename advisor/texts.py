@@ -1,0 +1,51 @@
+"""What a person reads, in English and Chinese. The texts themselves are in `knowledge/texts.yaml`."""
+
+from __future__ import annotations
+
+import functools
+import locale
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from executors.base import Text
+
+KNOWLEDGE = Path(__file__).resolve().parent.parent / "knowledge"
+LANGUAGES = ("en", "zh")
+
+
+@functools.cache
+def read_knowledge(name: str) -> Any:
+    """One YAML file of `knowledge/`, read once. `name` is relative, e.g. ``facts.yaml``."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster where it is present
+    return yaml.load((KNOWLEDGE / name).read_text(encoding="utf-8"), Loader=loader)
+
+
+def text(key: str, **values: object) -> Text:
+    """The text `key` (``section.name``) in both languages, placeholders filled.
+
+    A value that is itself a `Text` is filled in language by language. Raises `KeyError` for an unknown key.
+    """
+    section, _, name = key.partition(".")
+    entry = read_knowledge("texts.yaml")[section][name]
+    return {lang: entry[lang].format(**{k: pick(v, lang) for k, v in values.items()}) for lang in LANGUAGES}
+
+
+def say(key: str, lang: str, **values: object) -> str:
+    """The text `key` in one language."""
+    return text(key, **values)[lang]
+
+
+def pick(value: object, lang: str) -> object:
+    """`value` in one language, where it is a `Text`; any other value as it is."""
+    return value[lang] if isinstance(value, dict) and set(value) == set(LANGUAGES) else value
+
+
+def choose_language(asked: str | None) -> str:
+    """`--lang` if given, else the locale's language where it is Chinese, else English."""
+    if asked:
+        return asked
+    named = next((os.environ[v] for v in ("LC_ALL", "LC_MESSAGES", "LANG") if os.environ.get(v)), "")
+    return "zh" if (named or locale.getlocale()[0] or "").lower().startswith(("zh", "chinese")) else "en"

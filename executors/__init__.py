@@ -1,0 +1,28 @@
+"""The methods that can be run. A new one is its module and one line here; it is imported on use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from executors.base import Executor, UserError, did_you_mean
+
+EXECUTORS = {
+    "baseline": "executors.baseline:BaselineExecutor",
+    "prompt": "executors.prompt:PromptExecutor",
+    "rag": "executors.retriever:RagExecutor",
+    "probe": "executors.probe:ProbeExecutor",
+    "peft": "executors.tuning:PeftExecutor",
+    "full": "executors.tuning:FullExecutor",
+}
+
+
+def load(name: str) -> Executor:
+    """The executor of a method. Raises `UserError` for one that cannot be run here."""
+    if name not in EXECUTORS:
+        raise UserError(
+            f"no executor for '{name}'{did_you_mean(name, EXECUTORS)}",
+            f"methods that can be run: {', '.join(EXECUTORS)}",
+        )
+    module, _, attribute = EXECUTORS[name].partition(":")
+    executor: Executor = getattr(import_module(module), attribute)()
+    return executor

@@ -1,0 +1,297 @@
+"""Runs a plan: check, build, save, predict, score, record. Goes on where an interrupted run left off.
+
+What a run leaves in its folder: `artifact/` (what `open_predictor` loads), `predictions.jsonl` (one line a
+held-out row) and `result.json`. `work/` holds checkpoints while the run is unfinished. The scored predictor
+is the saved one, loaded again: what `predict` answers later is what was scored here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import executors
+from executors.base import (
+    Event,
+    Executor,
+    Job,
+    Passage,
+    Plan,
+    Prediction,
+    Predictor,
+    Problem,
+    Reporter,
+    Result,
+    Row,
+    Score,
+    Usage,
+    UserError,
+    parse_params,
+    silent,
+    to_dict,
+    write_json,
+)
+from executors.data import Dataset, load_dataset
+
+CHUNK = 64  # rows predicted between two writes: what a kill loses at most
+PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "scikit-learn", "langchain-core")
+
+
+def check_plan(plan: Plan) -> list[Problem]:
+    """Every problem of a plan that can be seen without work."""
+    executor = executors.load(plan.executor)
+    _, problems = parse_params(executor.Params, plan.params)
+    if plan.task not in executor.tasks:
+        problems.append(
+            Problem(
+                f"task: '{plan.executor}' cannot do {plan.task}",
+                f"tasks of '{plan.executor}': {', '.join(sorted(executor.tasks))}",
+            )
+        )
+    if executor.needs_docs and not plan.docs:
+        problems.append(Problem(f"docs: '{plan.executor}' needs a folder of documents", "give it with --docs DIR"))
+    return problems + executor.check(plan)
+
+
+def run_plan(plan: Plan, folder: Path, report: Reporter = silent) -> Result:
+    """Run `plan` in `folder` and return its scored result; a run that is done is not done again.
+
+    Raises `UserError` for what a user can fix, before or during the work; a failure during the work is recorded.
+    """
+    problems = check_plan(plan)
+    if problems:
+        raise UserError.of(problems)
+    dataset = load_dataset(plan.data, plan.task, plan.seed)
+    stamp = fingerprint(plan)
+    done = read_result(folder)
+    if done and done.status == "done" and read_stamp(folder) == stamp:
+        return done
+    started = Result(
+        executor=plan.executor,
+        task=plan.task,
+        status="interrupted",
+        rows={"train": len(dataset.train), "test": len(dataset.test), **dataset.removed},
+        notes=dataset.notes,
+        seed=plan.seed,
+        params=resolved_params(plan),
+        versions=versions(),
+        started=now(),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _start_over_unless(stamp, folder)
+    try:
+        result = _work(plan, dataset, stamp, folder, started, report)
+    except KeyboardInterrupt:
+        write_json(folder / "result.json", started)
+        raise
+    except BaseException as error:
+        write_json(folder / "result.json", replace(started, status="failed", error=f"{type(error).__name__}: {error}"))
+        raise
+    write_json(folder / "result.json", result)
+    shutil.rmtree(folder / "work", ignore_errors=True)
+    return result
+
+
+def _work(plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Result, report: Reporter) -> Result:
+    begin = time.perf_counter()
+    if _artifact_stamp(folder) != stamp:
+        _build(plan, dataset, stamp, folder, report)
+    built = time.perf_counter()
+    predictor = open_predictor(folder, report)
+    predictions = _predict(predictor, dataset.test, folder / "predictions.jsonl", report)
+    predicted = time.perf_counter()
+    from executors.metrics import score
+
+    metric, scores = score(plan.task, dataset.test, predictions)
+    device, reason = _device(executors.load(plan.executor))
+    return replace(
+        started,
+        status="done",
+        metric=metric,
+        scores=scores,
+        seconds={"build": round(built - begin, 2), "predict": round(predicted - built, 2)},
+        peak_memory_mb=peak_memory_mb(),
+        device=device,
+        device_reason=reason,
+        notes=(*dataset.notes, *predictor.notes),
+    )
+
+
+def _build(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Reporter) -> None:
+    """Build and save; the artifact's folder appears whole or not at all."""
+    work = folder / "work"
+    work.mkdir(exist_ok=True)
+    predictor = executors.load(plan.executor).build(Job(plan, dataset.train, dataset.labels, work, report))
+    report(Event("save"))
+    unfinished = folder / "artifact.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    predictor.save(unfinished)
+    about = {"executor": plan.executor, "task": plan.task, "labels": dataset.labels, "stamp": stamp, "plan": plan}
+    write_json(unfinished / "about.json", about)
+    shutil.rmtree(folder / "artifact", ignore_errors=True)
+    unfinished.rename(folder / "artifact")
+
+
+def open_predictor(folder: Path, report: Reporter = silent) -> Predictor:
+    """The predictor of a finished run. Raises `UserError` where the run has none."""
+    about = read_about(folder)
+    return executors.load(about["executor"]).Predictor.load(folder / "artifact", report)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What the artifact of a run says of itself: executor, task, labels, plan."""
+    path = folder / "artifact" / "about.json"
+    if not path.is_file():
+        raise UserError(f"{folder.name}: nothing to predict with, this run has not finished", f"advisor run {folder.name}")
+    about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return about
+
+
+# -- predictions that survive a kill -------------------------------------------------------------------
+
+
+def _predict(predictor: Predictor, rows: Sequence[Row], path: Path, report: Reporter) -> list[Prediction]:
+    """Predict every row, writing as it goes; rows answered before an interruption are not asked again."""
+    done = read_predictions(path)
+    missing = [row for row in rows if row.id not in done]
+    with path.open("a", encoding="utf-8") as out:
+        for start in range(0, len(missing), CHUNK):
+            chunk = missing[start : start + CHUNK]
+
+            def shifted(event: Event) -> None:  # a chunk's own count, as a count over all rows
+                if event.stage == "predict":
+                    before = len(rows) - len(missing) + start  # noqa: B023 (called within this turn of the loop)
+                    event = replace(event, done=before + event.done, total=len(rows))
+                report(event)
+
+            for row, prediction in zip(chunk, predictor.predict([r.input for r in chunk], shifted), strict=True):
+                done[row.id] = prediction
+                out.write(json.dumps({"id": row.id, **to_dict(prediction)}, ensure_ascii=False) + "\n")
+            out.flush()
+            report(Event("predict", done=len(rows) - len(missing) + start + len(chunk), total=len(rows)))
+    return [done[row.id] for row in rows]
+
+
+def read_predictions(path: Path) -> dict[str, Prediction]:
+    """Predictions by row id; a line cut off by a kill is dropped, from the file as well."""
+    if not path.is_file():
+        return {}
+    found, whole = {}, 0
+    raw = path.read_bytes()
+    for line in raw.splitlines(keepends=True):
+        if not line.endswith(b"\n"):
+            break
+        record = json.loads(line)
+        found[record.pop("id")] = _prediction(record)
+        whole += len(line)
+    if whole < len(raw):
+        with path.open("r+b") as out:
+            out.truncate(whole)
+    return found
+
+
+def _prediction(record: dict[str, Any]) -> Prediction:
+    passages = tuple(Passage(**p) for p in record.pop("passages"))
+    usage = record.pop("usage")
+    return Prediction(**record, passages=passages, usage=Usage(**usage) if usage else None)
+
+
+# -- the record ----------------------------------------------------------------------------------------
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result of a run, or None where there is none yet."""
+    path = folder / "result.json"
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["scores"] = {name: Score(**s) for name, s in record["scores"].items()}
+    record["notes"] = tuple(record["notes"])
+    return Result(**record)
+
+
+def fingerprint(plan: Plan) -> str:
+    """A hash of what a plan's outcome depends on: its values, and the content of its files."""
+    digest = hashlib.sha256(json.dumps(to_dict(replace(plan, reasons={})), sort_keys=True).encode())
+    for name in (plan.data.path, plan.data.test, plan.docs):
+        if name:
+            path = Path(name)
+            for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if file.is_file():
+                    digest.update(str(file).encode())
+                    digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def read_stamp(folder: Path) -> str:
+    """The fingerprint of the plan this folder was last worked on with."""
+    path = folder / "stamp"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _artifact_stamp(folder: Path) -> str:
+    return str(read_about(folder)["stamp"]) if (folder / "artifact" / "about.json").is_file() else ""
+
+
+def _start_over_unless(stamp: str, folder: Path) -> None:
+    """Keep the unfinished work of this very plan; discard that of another."""
+    if read_stamp(folder) != stamp:
+        for name in ("work", "artifact"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / "predictions.jsonl").unlink(missing_ok=True)
+        (folder / "stamp").write_text(stamp, encoding="utf-8")
+
+
+def resolved_params(plan: Plan) -> dict[str, Any]:
+    """The parameters as they are used: given ones over defaults."""
+    params, problems = parse_params(executors.load(plan.executor).Params, plan.params)
+    if problems:
+        raise UserError.of(problems)
+    resolved: dict[str, Any] = to_dict(params)
+    return resolved
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory_mb() -> float | None:
+    """Peak resident memory of this process so far, in MB; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3, 1)
+
+
+def _device(executor: Executor) -> tuple[str, dict[str, str]]:
+    if not executor.on_device:
+        return "", {}
+    from executors.models import choose_device
+
+    device = choose_device()
+    return f"{device.kind} {device.dtype}", dict(device.reason)
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+

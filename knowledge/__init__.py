@@ -1,0 +1,1 @@
+"""Data, no logic: facts, chart, method cards, sources, models, prices, and the demo task."""
