@@ -1,0 +1,135 @@
+"""The model to be adapted: its size and window, from its configuration alone. Nothing is downloaded.
+
+Covered: aliases of `knowledge/models.yaml`, and folders with a `config.json` of the usual decoders (Llama, Qwen,
+Mistral, Gemma, GPT-2, mixtures of experts) and encoders (BERT). Not covered: hub ids that are no alias: their
+configuration would have to be fetched.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advisor.facts import Fact, Facts
+from advisor.texts import text
+from executors.base import Text, UserError
+
+ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet")
+GATED = ("silu", "swish", "gelu_pytorch_tanh")  # activations of three-matrix feed-forward layers
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """What is known of a model before its weights are read. None where it is not known."""
+
+    name: str
+    parameters: int | None = None
+    window: int | None = None
+    languages: tuple[str, ...] = ()  # empty where it is not stated
+    evidence: Text | None = None
+    warnings: tuple[Text, ...] = ()
+
+
+def measure_model(name: str) -> ModelProfile:
+    """A model by alias, hub id or folder. Raises `UserError` for a name that is none, or a folder that cannot be read."""
+    from executors.models.catalogue import alias_of, local_folder
+
+    alias = alias_of(name)
+    if alias:
+        return ModelProfile(name, alias.parameters, alias.window, alias.languages, text("profile.alias", name=name))
+    folder = local_folder(name)
+    if folder is None:
+        return ModelProfile(name, warnings=(text("profile.model_unknown", name=name),))
+    config = read_config(folder)
+    told = text("profile.config", path=str(folder / "config.json"))
+    return ModelProfile(name, count_parameters(config), window_of(config), (), told)
+
+
+def model_facts(model: ModelProfile) -> Facts:
+    """`model_parameters`, `context_window` and `weights_access`, as far as they are known."""
+    facts = Facts()
+    if model.evidence is None:
+        return facts
+    for name, value in (("model_parameters", model.parameters), ("context_window", model.window)):
+        if value is not None:
+            facts = facts.with_(Fact(name, value, "measured", model.evidence))
+    return facts.with_(Fact("weights_access", True, "measured", text("profile.weights", name=model.name)))
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """A model folder's configuration; of a model of several parts, that of its text."""
+    path = folder / "config.json"
+    hint = "the folder needs config.json, *.safetensors and the tokenizer's files, as save_pretrained writes them"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no config.json", hint) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}", hint) from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: expected an object, got {type(config).__name__}", hint)
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, dict) else config
+
+
+def window_of(config: Mapping[str, Any]) -> int | None:
+    """Tokens a prompt and its answer may have."""
+    return _first(config, "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+
+
+def count_parameters(config: Mapping[str, Any]) -> int | None:
+    """Parameters of a transformer by its configuration, tied embeddings once; None where it does not tell."""
+    width = _first(config, "hidden_size", "n_embd", "dim")
+    layers = _first(config, "num_hidden_layers", "n_layer", "n_layers")
+    vocabulary = _first(config, "vocab_size")
+    if not (width and layers and vocabulary):
+        return None
+    kind = str(config.get("model_type", ""))
+    if kind in ENCODERS:
+        return _encoder_parameters(config, width, layers, vocabulary)
+    if kind == "gpt2":
+        positions = window_of(config) or 0
+        return vocabulary * width + positions * width + layers * (12 * width**2 + 13 * width) + 2 * width
+    embeddings = vocabulary * width * (1 if config.get("tie_word_embeddings", True) else 2)
+    return embeddings + layers * _decoder_layer(config, width, kind) + width
+
+
+def _decoder_layer(config: Mapping[str, Any], width: int, kind: str) -> int:
+    """One layer: grouped-query attention, a gated feed-forward or experts with their router, and norms."""
+    heads = _first(config, "num_attention_heads") or 1
+    groups = _first(config, "num_key_value_heads") or heads
+    size = _first(config, "head_dim") or width // heads
+    attention = width * size * (heads + 2 * groups) + heads * size * width
+    if config.get("attention_bias") or kind == "qwen2":
+        attention += size * (heads + 2 * groups)
+    if kind.startswith(("qwen3", "gemma3")):  # norms on queries and keys
+        attention += 2 * size
+    experts = _first(config, "num_local_experts", "num_experts", "n_routed_experts")
+    inner = (
+        _first(config, "moe_intermediate_size" if experts else "intermediate_size", "intermediate_size") or 4 * width
+    )
+    matrices = 3 if str(config.get("hidden_act", config.get("hidden_activation", "silu"))) in GATED else 2
+    feed_forward = matrices * width * inner
+    if experts:
+        shared = (_first(config, "n_shared_experts") or 0) * feed_forward
+        feed_forward = feed_forward * experts + width * experts + shared
+    norms = 4 if kind.startswith(("gemma2", "gemma3")) else 2
+    return attention + feed_forward + norms * width
+
+
+def _encoder_parameters(config: Mapping[str, Any], width: int, layers: int, vocabulary: int) -> int:
+    """BERT: word, position and type embeddings with a norm, layers with biases, and the pooler."""
+    inner = _first(config, "intermediate_size", "hidden_dim") or 4 * width
+    positions = window_of(config) or 512
+    types = _first(config, "type_vocab_size") or 0
+    layer = 4 * (width**2 + width) + 2 * width * inner + inner + width + 4 * width
+    return (vocabulary + positions + types + 2) * width + layers * layer + width**2 + width
+
+
+def _first(config: Mapping[str, Any], *names: str) -> int | None:
+    """The first of these entries that is a whole number."""
+    found = (config.get(name) for name in names)
+    return next((value for value in found if isinstance(value, int) and not isinstance(value, bool)), None)

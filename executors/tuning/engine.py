@@ -1,0 +1,207 @@
+"""The training loop: transformers.Trainer, with our data path, checks, progress and way of stopping.
+
+Imported on use only, for it needs torch and transformers. Covered: one process on one device. Several devices,
+accumulation of gradients and quantised weights are not.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from executors.base import Event, Reporter, UserError
+from executors.models import Device
+from executors.tuning.batches import Collator, completion_loss, items_of
+from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_checkpoint, mark_complete
+from executors.tuning.params import TuningParams, count_steps, steps_an_epoch
+from executors.tuning.rows import TokenRow
+
+DEVELOPMENT_FROM = 50  # rows; below, each is worth more as a training row
+DEVELOPMENT_MOST = 200  # rows
+LOGGED = 200  # points of the loss curve, at most
+
+
+def split_development(rows: Sequence[TokenRow], share: float, seed: int) -> tuple[list[TokenRow], list[TokenRow]]:
+    """Rows to train on, and rows to watch the loss on: a share, at random; none where rows are few."""
+    if len(rows) < DEVELOPMENT_FROM or not share:
+        return list(rows), []
+    held = set(random.Random(seed).sample(range(len(rows)), min(max(1, round(share * len(rows))), DEVELOPMENT_MOST)))
+    train = [row for n, row in enumerate(rows) if n not in held]
+    watched = [rows[n] for n in sorted(held)]
+    return train, sorted(watched, key=len)
+
+
+def train(
+    model: Any,
+    collator: Collator,
+    rows: Sequence[TokenRow],
+    params: TuningParams,
+    device: Device,
+    seed: int,
+    folder: Path,
+    report: Reporter,
+) -> list[dict[str, float]]:
+    """Train `model` in place and return its log: step, loss, learning_rate, and dev_loss where rows are held out.
+
+    Checkpoints go to `folder`, and a training that was interrupted goes on from the last whole one, with the same
+    result. Raises `UserError`: loss not a number, out of memory, no disk space; `KeyboardInterrupt` once an
+    interrupted training is saved.
+    """
+    trained, watched = split_development(rows, params.development, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    check_space(_checkpoint_bytes(model) * 3, folder)  # two are kept while the third is written
+    with StopBetweenSteps() as stop:
+        trainer = Trainer(
+            model=model,
+            args=_arguments(params, len(trained), bool(watched), device, seed, folder),
+            data_collator=collator,
+            train_dataset=items_of(trained),
+            eval_dataset=items_of(watched) if watched else None,
+            compute_loss_func=completion_loss,
+            callbacks=[_Guard(params), _Progress(collator, report), _Stop(stop)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        resumed = latest_checkpoint(folder)
+        _run(trainer, resumed, params)
+    if stop.asked:
+        raise KeyboardInterrupt
+    return _log(trainer.state.log_history)
+
+
+def _arguments(
+    params: TuningParams, rows: int, watched: bool, device: Device, seed: int, folder: Path
+) -> TrainingArguments:
+    steps = count_steps(params, rows)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=params.batch_size,
+        per_device_eval_batch_size=params.batch_size,  # not the default of 8: memory that fits training fits here
+        learning_rate=params.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if params.schedule == "constant" else params.schedule,
+        warmup_steps=math.ceil(params.warmup * steps),
+        weight_decay=params.weight_decay,
+        train_sampling_strategy="group_by_length",
+        seed=seed,
+        bf16=device.dtype == "bfloat16",
+        fp16=device.dtype == "float16",
+        use_cpu=device.kind == "cpu",
+        dataloader_pin_memory=device.kind == "cuda",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        logging_steps=max(1, steps // LOGGED),
+        logging_nan_inf_filter=False,  # the default hides a loss that is not a number
+        eval_strategy="steps" if watched else "no",
+        eval_steps=min(steps, max(steps_an_epoch(params, rows), steps // 20)),
+        prediction_loss_only=True,
+        save_strategy="steps",
+        save_steps=params.checkpoint_steps,
+        save_total_limit=2,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = (
+            1  # else the trainer splits our batches over all GPUs by nn.DataParallel, which they do not fit
+        )
+    return arguments
+
+
+def _run(trainer: Trainer, resumed: Path | None, params: TuningParams) -> None:
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"out of memory in training with batches of {params.batch_size} rows of up to {params.max_length} tokens",
+            f"halve it: params.batch_size={max(1, params.batch_size // 2)}; then lower params.max_length, or name a "
+            "smaller model; what was trained so far is kept",
+        ) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()  # torch's allocators on the CPU and on Apple GPUs raise a plain RuntimeError
+    marks = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(mark in said for mark in marks)
+
+
+def _checkpoint_bytes(model: Any) -> int:
+    """A checkpoint's size: trained weights, and AdamW's two moments of each."""
+    return sum(3 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+
+
+def _log(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """The trainer's history as one entry a step."""
+    entries: dict[int, dict[str, float]] = {}
+    names = {"loss": "loss", "learning_rate": "learning_rate", "eval_loss": "dev_loss"}
+    for record in history:
+        values = {names[k]: round(float(v), 8) for k, v in record.items() if k in names}
+        if values:
+            entries.setdefault(record["step"], {"step": record["step"]}).update(values)
+    return [entries[step] for step in sorted(entries)]
+
+
+class _Guard(TrainerCallback):  # type: ignore[misc]
+    """Marks whole checkpoints, and ends a training whose loss is no number before it is saved."""
+
+    def __init__(self, params: TuningParams) -> None:
+        self.params = params
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            rate = self.params.learning_rate
+            raise UserError(
+                f"the training diverged: at step {state.global_step} the loss is {loss}",
+                f"lower params.learning_rate from {rate:g} to {rate / 2.5:.2g}; if it stays, look for broken rows",
+            )
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """Reports each optimizer step with the last loss and the speed."""
+
+    def __init__(self, collator: Collator, report: Reporter) -> None:
+        self.collator, self.report = collator, report
+        self.loss = ""
+        self.rate = 0.0
+        self.before = (time.perf_counter(), 0)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.before = (time.perf_counter(), self.collator.tokens)
+        self.report(Event("train", state.global_step, state.max_steps))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        now, tokens = time.perf_counter(), self.collator.tokens
+        rate = (tokens - self.before[1]) / max(now - self.before[0], 1e-9)
+        self.rate = 0.8 * self.rate + 0.2 * rate if self.rate else rate
+        self.before = (now, tokens)
+        note = " · ".join(part for part in (self.loss, f"{self.rate:,.0f} tokens/s") if part)
+        self.report(Event("train", state.global_step, state.max_steps, note))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.loss = f"loss {logs['loss']:.3f}"
+
+
+class _Stop(TrainerCallback):  # type: ignore[misc]
+    """Ends the training after the step at hand, saved, once that is asked for."""
+
+    def __init__(self, stop: StopBetweenSteps) -> None:
+        self.stop = stop
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.stop.asked:
+            control.should_save = True
+            control.should_training_stop = True

@@ -1,0 +1,152 @@
+"""The two methods that change weights: what is common to them, and how each prepares the model and saves it."""
+
+from __future__ import annotations
+
+import shutil
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from executors.base import Event, Executor, Job, Plan, Problem, parse_params, to_dict
+from executors.messages import TASKS
+from executors.models import alias_of, choose_device, load_causal, resolve, weights_sha256
+from executors.models.device import prepare_peft
+from executors.models.language import can_share
+from executors.probe import numbers
+from executors.tuning.params import FullParams, PeftParams, TuningParams, check_params, read_params
+from executors.tuning.predictor import Tuned, TunedPredictor, write_tuned
+from executors.tuning.rows import TokenRows, encode_rows
+
+FINISHED = "tuned"  # in the job's folder: the trained model, once it is whole
+
+
+class TuningExecutor(Executor):
+    """Trains a causal model on prompts and answers, by the loss on the answers alone."""
+
+    method: ClassVar[str]
+    Params: ClassVar[type[TuningParams]]
+    Predictor = TunedPredictor
+    tasks: ClassVar[frozenset[str]] = TASKS
+
+    def check(self, plan: Plan) -> list[Problem]:
+        params, _ = parse_params(self.Params, plan.params)
+        return check_params(params) if params else []  # unknown names and types are reported by whoever checks the plan
+
+    def build(self, job: Job) -> TunedPredictor:
+        """Train, or go on training. Raises `UserError`: nothing to train on, loss not a number, out of memory."""
+        finished = job.folder / FINISHED
+        if not finished.is_dir():
+            self._train(job, finished)
+        return TunedPredictor(finished, job.report)
+
+    def _train(self, job: Job, finished: Path) -> None:
+        from transformers import set_seed
+
+        from executors.tuning.batches import Collator
+        from executors.tuning.engine import train
+
+        params = read_params(self.Params, job.plan.params)
+        mean = float(numbers(job).mean()) if job.plan.task == "regression" else None
+        model, tokenizer = load_causal(job.plan.model, job.report)
+        rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, _limit(params, model))
+        set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated
+        model = self.prepare(model, params)
+        collator = Collator(tokenizer.pad_token_id, can_share(model))
+        checkpoints = job.folder / "checkpoints"
+        log = train(model, collator, rows.rows, params, choose_device(), job.plan.seed, checkpoints, job.report)
+        _write(finished, lambda folder: self._write_all(folder, job, params, rows, mean, model, tokenizer, log))
+        shutil.rmtree(checkpoints)
+
+    def _write_all(
+        self,
+        folder: Path,
+        job: Job,
+        params: TuningParams,
+        rows: TokenRows,
+        mean: float | None,
+        model: Any,
+        tokenizer: Any,
+        log: list[dict[str, float]],
+    ) -> None:
+        """The weights, then the manifest."""
+        job.report(Event("save"))
+        model.config.use_cache = True  # the trainer turns it off
+        self.write(folder, job.plan.model, model, tokenizer)
+        about = Tuned(
+            method=self.method,
+            task=job.plan.task,
+            labels=job.labels,
+            base=job.plan.model,
+            sha256=weights_sha256(resolve(job.plan.model, job.report)),
+            params=to_dict(params),
+            notes=rows.notes(),
+            mean=mean,
+        )
+        write_tuned(folder, about, log)
+
+    @abstractmethod
+    def prepare(self, model: Any, params: Any) -> Any:
+        """The model as it is trained: what of it moves, and in which precision."""
+
+    @abstractmethod
+    def write(self, folder: Path, base: str, model: Any, tokenizer: Any) -> None:
+        """The trained weights as a standard folder inside `folder`."""
+
+
+class PeftExecutor(TuningExecutor):
+    """LoRA: small matrices beside every linear layer are trained, the model itself stays as it is."""
+
+    method = "peft"
+    Params = PeftParams
+
+    def prepare(self, model: Any, params: PeftParams) -> Any:
+        peft = prepare_peft()
+        config = peft.LoraConfig(
+            task_type="CAUSAL_LM",
+            r=params.rank,
+            lora_alpha=params.alpha or 2 * params.rank,
+            lora_dropout=params.dropout,
+            target_modules="all-linear",
+        )
+        return peft.get_peft_model(model, config)
+
+    def write(self, folder: Path, base: str, model: Any, tokenizer: Any) -> None:
+        model.peft_config["default"].base_model_name_or_path = public_name(base)
+        model.save_pretrained(folder / "adapter", save_embedding_layers=False)
+        (folder / "adapter" / "README.md").unlink()  # a form of peft's that nobody filled in
+        tokenizer.save_pretrained(folder / "adapter")  # others load the template with the adapter
+
+
+class FullExecutor(TuningExecutor):
+    """All weights are trained, and kept in float32 for it: small steps are lost in half precision."""
+
+    method = "full"
+    Params = FullParams
+
+    def prepare(self, model: Any, params: FullParams) -> Any:
+        return model.float()
+
+    def write(self, folder: Path, base: str, model: Any, tokenizer: Any) -> None:
+        model.save_pretrained(folder / "model")
+        tokenizer.save_pretrained(folder / "model")
+
+
+def public_name(model: str) -> str:
+    """The name by which others know a model: an alias stands for its hub id; a folder is what it is."""
+    alias = alias_of(model)
+    return alias.hub if alias and alias.hub else model
+
+
+def _limit(params: TuningParams, model: Any) -> int:
+    """Tokens a row may have: as asked, within the model's positions."""
+    return min(params.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", params.max_length))
+
+
+def _write(folder: Path, fill: Callable[[Path], None]) -> None:
+    """`folder` appears whole, filled by `fill`, or not at all."""
+    unfinished = folder.with_name(f"{folder.name}.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    fill(unfinished)
+    unfinished.rename(folder)

@@ -1,0 +1,88 @@
+"""What can be set about a training, its defaults and the reasons for them, and how many steps follow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from executors.base import Problem, UserError, parse_params
+
+T = TypeVar("T", bound="TuningParams")
+
+
+@dataclass(frozen=True)
+class TuningParams:
+    """What LoRA and full fine-tuning have in common."""
+
+    epochs: float = 3.0  # passes over the training rows, at least; see min_steps
+    min_steps: int = 100  # optimizer steps, at least: fewer leave a small data set untrained
+    learning_rate: float = 2e-4
+    batch_size: int = 8  # rows an optimizer step
+    max_length: int = 1024  # tokens a row; longer inputs are cut, and counted
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = 0.06  # share of the steps in which the rate rises
+    weight_decay: float = 0.0
+    development: float = 0.1  # share of the rows held out to watch the loss on, where there are 50 or more
+    checkpoint_steps: int = 25  # optimizer steps between checkpoints: what a kill loses at most
+
+
+@dataclass(frozen=True)
+class PeftParams(TuningParams):
+    """LoRA on all linear layers."""
+
+    rank: int = 16
+    alpha: int | None = None  # None: twice the rank
+    dropout: float = 0.05
+
+
+@dataclass(frozen=True)
+class FullParams(TuningParams):
+    """All weights. The rate is a tenth of LoRA's: every weight moves."""
+
+    learning_rate: float = 2e-5
+    checkpoint_steps: int = 50  # each is three times the model's size
+
+
+def read_params(kind: type[T], given: Mapping[str, Any]) -> T:
+    """The parameters, or `UserError` with every fault in them."""
+    params, problems = parse_params(kind, given)
+    if params is None:
+        raise UserError.of(problems)
+    return params
+
+
+def check_params(params: TuningParams) -> list[Problem]:
+    """Every value out of its range."""
+    shares = ("warmup", "development") + (("dropout",) if isinstance(params, PeftParams) else ())
+    problems = [
+        Problem(f"params.{name}: must be from 0 to below 1, got {getattr(params, name)}")
+        for name in shares
+        if not 0 <= getattr(params, name) < 1
+    ]
+    above_zero = ["epochs", "learning_rate", "batch_size", "checkpoint_steps"]
+    if isinstance(params, PeftParams):
+        above_zero += ["rank"] + (["alpha"] if params.alpha is not None else [])
+    problems += [
+        Problem(f"params.{name}: must be above 0, got {getattr(params, name)}")
+        for name in above_zero
+        if not 0 < getattr(params, name) < math.inf
+    ]
+    problems += [
+        Problem(f"params.{name}: must not be negative, got {getattr(params, name)}")
+        for name in ("min_steps", "weight_decay")
+        if getattr(params, name) < 0
+    ]
+    if params.max_length < 16:
+        problems.append(Problem(f"params.max_length: must be 16 tokens or more, got {params.max_length}"))
+    return problems
+
+
+def count_steps(params: TuningParams, rows: int) -> int:
+    """Optimizer steps on `rows` rows: `epochs` passes, or `min_steps` where that is more."""
+    return max(math.ceil(params.epochs * steps_an_epoch(params, rows)), params.min_steps, 1)
+
+
+def steps_an_epoch(params: TuningParams, rows: int) -> int:
+    return math.ceil(rows / params.batch_size)
