@@ -90,6 +90,7 @@ class FactSpec:
     type: FactType
     options: tuple[str, ...]
     ordered: bool
+    name: Text
     question: Text
     why: Text
     option_texts: Mapping[str, Text]
@@ -148,6 +149,7 @@ def _spec(name: str, raw: Mapping[str, Any], drafts: Mapping[str, _Draft], fault
         type=kind,  # type: ignore[arg-type]  # checked above
         options=drafts[name].options,
         ordered=drafts[name].ordered,
+        name=translated(raw.get("name"), f"{name}.name", faults),
         question=translated(raw.get("question"), f"{name}.question", faults),
         why=translated(raw.get("why"), f"{name}.why", faults),
         option_texts={str(o): translated(t, f"{name}.options.{o}", faults) for o, t in options.items()},

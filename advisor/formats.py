@@ -12,6 +12,10 @@ UNITS = {  # durations: the unit's text key -> seconds in one; the largest that 
     "hours": 3600.0,
     "days": 86400.0,
 }
+FOLDS = {  # language -> from which count on, divided by what, followed by which word
+    "en": ((1e9, 1e9, "billion"), (1e6, 1e6, "million")),
+    "zh": ((1e8, 1e8, "亿"), (1e6, 1e4, "万")),
+}
 LEAST_SECONDS = 1.0
 LEAST_USD = 0.01
 
@@ -26,10 +30,10 @@ def number(value: float) -> str:
 
 
 def compact(value: float, lang: str) -> str:
-    """A count with its thousands folded: 135 M, 8.2 k."""
-    for key, size in (("billion", 1e9), ("million", 1e6), ("thousand", 1e4)):
-        if abs(value) >= size:
-            return say(f"unit.{key}", lang, value=number(_significant(value / (1e3 if size == 1e4 else size), 3)))
+    """A count, folded from a million on: 8,192, 135 million, 1.35 亿."""
+    for least, size, word in FOLDS[lang]:
+        if abs(value) >= least:
+            return f"{number(_significant(value / size, 3))} {word}"
     return number(value)
 
 

@@ -513,7 +513,7 @@ def _by_api(known: Situation, prompt_tokens: float, cached: float) -> Serving:
         hours=(0, 0),
         usd=_rounded((low * 1000 / 1e6, high * 1000 / 1e6)),
         hardware=text("quote.provider"),
-        formula=f"1,000 answers = 1,000 × ({prompt_tokens:,.0f} × input price + {known.answer_tokens:g} × output price)",
+        formula=f"1,000 answers = 1,000 × ({prompt_tokens:,.0f} × price in + {known.answer_tokens:g} × price out)",
         said=(text("quote.api", names=", ".join(prices)),),
         prices=tuple(Figure(name, str(p["as_of"]), (p["source"],)) for name, p in prices.items()),
     )

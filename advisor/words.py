@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from advisor import formats
+from advisor.cards import load_cards
 from advisor.conditions import Value
 from advisor.facts import load_vocabulary
-from advisor.texts import KNOWLEDGE, read_knowledge, say
+from advisor.texts import read_knowledge, say
 from executors.base import to_dict
 
 
 def method_name(method: str, lang: str) -> str:
-    """A method as its card calls it; its id where it has no card."""
-    if not (KNOWLEDGE / "methods" / f"{method}.yaml").is_file():
-        return say("word.floor", lang) if method == "baseline" else method
-    return str(read_knowledge(f"methods/{method}.yaml")["name"][lang])
+    """A method as its card is titled; its id where it has no card."""
+    card = load_cards().get(method)
+    return card.title[lang] if card else method
 
 
 def methods_name(methods: Iterable[str], lang: str) -> str:
@@ -37,8 +37,10 @@ def value_text(fact_id: str, value: Value | None, lang: str) -> str:
     if isinstance(value, bool):
         return say("word.yes" if value else "word.no", lang)
     if spec and isinstance(value, (int, float)):
-        return f"{formats.compact(value, lang)} {spec.unit.get(lang, '')}".strip()
-    return spec.option_texts[value][lang] if spec and value in spec.option_texts else str(value)
+        counted, unit = formats.compact(value, lang), spec.unit.get(lang, "")
+        return f"{counted}{unit}" if counted[-1] in "万亿" else f"{counted} {unit}".strip()
+    texts = spec.option_texts.get(str(value)) if spec else None
+    return texts[lang] if texts else str(value)
 
 
 def label(group: str, name: str, lang: str) -> str:
@@ -49,10 +51,11 @@ def label(group: str, name: str, lang: str) -> str:
 
 def quote_figures(quote: Any, lang: str) -> Mapping[str, str]:
     """The ranges of one quote, as read: memory, hours, usd, per_1000."""
-    ranges = to_dict(quote)
+    ranges: Mapping[str, tuple[float, float]] = to_dict(quote)
+    memory, hours, usd, answers = (ranges[name] for name in ("memory_gb", "train_hours", "train_usd", "per_1000_usd"))
     return {
-        "memory": formats.gigabytes(*ranges["memory_gb"], lang),
-        "hours": formats.hours(*ranges["train_hours"], lang),
-        "usd": formats.dollars(*ranges["train_usd"], lang),
-        "per_1000": formats.dollars(*ranges["per_1000_usd"], lang),
+        "memory": formats.gigabytes(memory[0], memory[1], lang),
+        "hours": formats.hours(hours[0], hours[1], lang),
+        "usd": formats.dollars(usd[0], usd[1], lang),
+        "per_1000": formats.dollars(answers[0], answers[1], lang),
     }

@@ -37,6 +37,7 @@ from executors.base import (
     write_json,
 )
 from executors.models import Embedder, load_embedder
+from executors.targets import numbers
 
 Floats = NDArray[np.float32]
 OpenEmbedder = Callable[[str, Reporter], Embedder]
@@ -156,7 +157,7 @@ class ProbeExecutor(Executor):
         vectors = embed_kept(embedder, texts, job.folder, job.report)
         job.report(Event("fit"))
         if job.plan.task == "regression":
-            values = numbers(job)
+            values = numbers(job.rows)
             head, chosen = fit_ridge(vectors, values, params.alpha)
             return ProbePredictor(embedder, head, (), (float(values.min()), float(values.max())), chosen, notes)
         targets = [row.target for row in job.rows]
@@ -174,26 +175,6 @@ def _params(plan: Plan) -> ProbeParams:
 def input_text(given: Input) -> str:
     """What is embedded of an input: its text, and its context where it has one."""
     return f"{given.text}\n\n{given.context}" if given.context else given.text
-
-
-def numbers(job: Job) -> NDArray[np.float64]:
-    """The targets of a regression, [n]. Raises `UserError` naming those that are no numbers."""
-    values, wrong = [], []
-    for row in job.rows:
-        try:
-            values.append(float(row.target))
-        except ValueError:
-            wrong.append(f"{row.target!r} (row {row.id})")
-        else:
-            if not math.isfinite(values[-1]):
-                wrong.append(f"{row.target!r} (row {row.id})")
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise UserError(
-            f"label: {len(wrong)} targets of this regression are no numbers: {', '.join(wrong[:3])}{more}",
-            "correct these rows, name another label column, or choose classification",
-        )
-    return np.array(values)
 
 
 # -- embeddings ----------------------------------------------------------------------------------------

@@ -192,7 +192,8 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
         if not line.endswith(b"\n"):
             break
         record = json.loads(line)
-        found[record.pop("id")] = _prediction(record)
+        name = record.pop("id")
+        found[name] = _prediction(record)
         whole += len(line)
     if whole < len(raw):
         with path.open("r+b") as out:

@@ -18,9 +18,21 @@ FACTS = {
     for fact in (
         Fact("training_budget", "small", "asked"),
         Fact("knowledge_change", "weekly", "asked"),
-        Fact("task", "question_answering", "measured", both("the columns are question and answer", "列名为 question 和 answer")),
-        Fact("labelled_examples", 70, "measured", both("70 rows in questions-train.jsonl", "questions-train.jsonl 中有 70 行")),
-        Fact("knowledge_tokens", 41250, "measured", both("35 documents, 41,250 tokens", "35 篇文档，共 41,250 个 token")),
+        Fact(
+            "task",
+            "question_answering",
+            "measured",
+            both("the columns are question and answer", "列名为 question 和 answer"),
+        ),
+        Fact(
+            "labelled_examples",
+            70,
+            "measured",
+            both("70 rows in questions-train.jsonl", "questions-train.jsonl 中有 70 行"),
+        ),
+        Fact(
+            "knowledge_tokens", 41250, "measured", both("35 documents, 41,250 tokens", "35 篇文档，共 41,250 个 token")
+        ),
         Fact("failure", "facts", "asked"),
         Fact("error_cost", "medium", "assumed", both("not said; the middle is assumed", "未说明，取中间值")),
         Fact("format_strict", False, "assumed", both("not said", "未说明")),
@@ -33,7 +45,7 @@ STEPS = (
         both("What may training cost?", "训练可以花多少钱？"),
         both("small: one rented GPU, or a CPU", "小：一块租用的 GPU 或 CPU"),
         both("it opens tuning and closes pre-training", "可以微调，但排除预训练"),
-        "ovadia2024",
+        "ft_or_retrieval",
         "moderate",
         ("training_budget",),
     ),
@@ -45,7 +57,7 @@ STEPS = (
             "weights go stale at the next change; an index is rebuilt in minutes",
             "权重在下一次变化时就会过时，而索引几分钟就能重建",
         ),
-        "lewis2020",
+        "rag_2020",
         "strong",
         ("knowledge_change",),
     ),
@@ -54,7 +66,7 @@ STEPS = (
         both("Is a wrong answer dear?", "答错的代价高吗？"),
         both("medium", "中等"),
         both("sources let a reader check", "给出来源，便于读者核对"),
-        "lewis2020",
+        "rag_2020",
         "weak",
         ("error_cost",),
         assumed=True,
@@ -62,14 +74,20 @@ STEPS = (
 )
 
 RANKING = (
-    Ranked("rag", "recommended", both("facts are missing and change weekly", "缺少事实，且每周变化"), source="lewis2020"),
-    Ranked("prompt", "viable", both("a start in an hour, but the facts are not in the model", "一小时即可起步，但模型里没有这些事实")),
+    Ranked(
+        "rag", "recommended", both("facts are missing and change weekly", "缺少事实，且每周变化"), source="rag_2020"
+    ),
+    Ranked(
+        "prompt",
+        "viable",
+        both("a start in an hour, but the facts are not in the model", "一小时即可起步，但模型里没有这些事实"),
+    ),
     Ranked(
         "peft",
         "not_yet",
         both("tuning teaches behaviour better than facts", "微调更适合教行为，而不是教事实"),
         missing=(both("about 500 labelled examples; there are 70", "约需 500 条标注，目前 70 条"),),
-        source="ovadia2024",
+        source="ft_or_retrieval",
     ),
     Ranked(
         "full",
@@ -84,19 +102,44 @@ DECISION = Decision(
     methods=("rag",),
     variant="",
     summary=both(
-        "Retrieve from the handbook: the answers rest on facts that change every week, and the model has never seen them.",
+        "Retrieve from the handbook: the answers rest on facts that change weekly and that no model has seen.",
         "从手册中检索：答案依赖每周变化的事实，而模型从未见过它们。",
     ),
     path=STEPS,
     ranking=RANKING,
     vetoes=RANKING[3:],
     flips=(
-        Flip("knowledge_change", "weekly", "static", ("long_context",), both("If the facts never changed, the whole handbook would fit the prompt.", "如果事实从不变化，整本手册可以放进提示。")),
-        Flip("labelled_examples", 70, 500, ("rag", "peft"), both("With 500 labelled examples, tuning the reader would pay.", "有 500 条标注时，微调阅读器才划算。")),
+        Flip(
+            "knowledge_change",
+            "weekly",
+            "static",
+            ("long_context",),
+            both(
+                "If the facts never changed, the whole handbook would fit the prompt.",
+                "如果事实从不变化，整本手册可以放进提示。",
+            ),
+        ),
+        Flip(
+            "labelled_examples",
+            70,
+            500,
+            ("rag", "peft"),
+            both("With 500 labelled examples, tuning the reader would pay.", "有 500 条标注时，微调阅读器才划算。"),
+        ),
     ),
     ladder=(
-        Rung(both("Score the floor and a plain prompt", "先测基线和直接提示"), both("stop if it meets the target", "达到目标即停"), both("minutes", "几分钟"), "advisor run last --method prompt"),
-        Rung(both("Build the index and score retrieval", "建索引并评测检索"), both("hit@5 under .9: mend the splitting first", "hit@5 低于 0.9 时先改进切分"), both("minutes", "几分钟"), "advisor run last"),
+        Rung(
+            both("Score the floor and a plain prompt", "先测基线和直接提示"),
+            both("stop if it meets the target", "达到目标即停"),
+            both("minutes", "几分钟"),
+            "advisor run last --method prompt",
+        ),
+        Rung(
+            both("Build the index and score retrieval", "建索引并评测检索"),
+            both("hit@5 under .9: mend the splitting first", "hit@5 低于 0.9 时先改进切分"),
+            both("minutes", "几分钟"),
+            "advisor run last",
+        ),
     ),
     confidence=Confidence(
         0.72,
@@ -106,7 +149,12 @@ DECISION = Decision(
     ),
     facts=FACTS,
     warnings=(both("The default model speaks English only.", "默认模型只懂英文。"),),
-    risks=(both("An outdated page is quoted as truth: re-index with every change.", "过时的页面会被当真引用：每次变更都要重建索引。"),),
+    risks=(
+        both(
+            "An outdated page is quoted as truth: re-index with every change.",
+            "过时的页面会被当真引用：每次变更都要重建索引。",
+        ),
+    ),
     quote={
         "rag": {
             "memory_gb": [0.6, 1.1],
@@ -115,7 +163,7 @@ DECISION = Decision(
             "per_1000_usd": [0.02, 0.11],
             "formula": "tokens / (180 texts/s)",
             "assumptions": [both("5 passages of 200 tokens a question", "每个问题 5 段，每段 200 个 token")],
-            "sources": ["lewis2020"],
+            "sources": ["rag_2020"],
         },
         "prompt": {
             "memory_gb": [0.6, 0.9],
@@ -128,7 +176,7 @@ DECISION = Decision(
         },
     },
     inputs=Inputs(data="questions-train.jsonl", test="questions-test.jsonl", docs="hand book"),
-    sources=("lewis2020", "ovadia2024"),
+    sources=("rag_2020", "ft_or_retrieval"),
     created="2026-11-21T10:15:00+00:00",
 )
 

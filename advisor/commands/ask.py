@@ -28,6 +28,7 @@ Examples:
   advisor ask --answers a.yaml --data rows.csv --docs handbook  measure what can be measured
   advisor ask --answers a.yaml --json | jq .methods             for scripts
   advisor ask                                                   the interview, in a terminal
+  advisor ask --answers runs/ID/answers.yaml --interview        go on with one that was left
 An answers file is a flat YAML mapping; every fact may be left out:
   training_budget: small
   labelled_examples: 800
@@ -37,17 +38,20 @@ An answers file is a flat YAML mapping; every fact may be left out:
 
 @click.command("ask", epilog=EPILOG)
 @click.option("--answers", help="YAML file of what is known (- for standard input).")
+@click.option("--interview", "talk", is_flag=True, help="Ask in the terminal what the answers leave open.")
 @click.option("--json", "as_json", is_flag=True, help="Print decision.json and nothing else.")
 @input_options
 @lang_option
-def command(answers: str | None, as_json: bool, lang: str | None, columns: str | None, **given: str | None) -> None:
+def command(
+    answers: str | None, talk: bool, as_json: bool, lang: str | None, columns: str | None, **given: str | None
+) -> None:
     """Recommend how to adapt a model. What is not known is assumed, said, and lowers the confidence."""
     tongue = language(lang)
     inputs = Inputs(columns=parse_columns(columns), **given)
-    if answers is None and sys.stdin.isatty() and not as_json:
-        _interview(tongue, inputs)
-        return
     facts = read_answers(_answers_source(answers)) if answers else Facts()
+    if talk or (answers is None and sys.stdin.isatty() and not as_json):
+        _interview(tongue, facts, inputs)
+        return
     if answers is None and not any(given.values()):
         raise UserError("nothing to go by", "give --answers FILE, or run `advisor` in a terminal to be asked")
     folder, decision = recommend(facts, inputs)
@@ -63,7 +67,7 @@ def command(answers: str | None, as_json: bool, lang: str | None, columns: str |
 def interview(context: click.Context) -> None:
     """`advisor` without a command: the interview in a terminal, help elsewhere."""
     if sys.stdin.isatty() and sys.stdout.isatty():
-        _interview(language(None), Inputs())
+        _interview(language(None), Facts(), Inputs())
     else:
         click.echo(context.get_help())
 
@@ -74,7 +78,7 @@ def recommend(facts: Facts, inputs: Inputs) -> tuple[Path, Decision]:
     if inputs != Inputs():
         from advisor.profile import measure
 
-        profile = measure(inputs)
+        profile = measure(inputs, facts)
         facts, warnings = merge(facts, profile.facts)
         warnings += profile.warnings
     folder = runs.new_run()
@@ -110,17 +114,40 @@ def _answers_source(name: str) -> Path:
     return Path("/dev/stdin") if name == "-" else Path(name)
 
 
-def _interview(lang: str, inputs: Inputs) -> None:
-    """Ask, recommend, and run on request. Leaving early keeps the answers."""
-    from advisor.interview import TerminalAsker
+def _interview(lang: str, facts: Facts, inputs: Inputs) -> None:
+    """Ask, recommend, and run on request. Every answer is kept as soon as it is given."""
+    from advisor.interview import TerminalAsker, offer_run, resume_command
     from advisor.interview import run as converse
     from advisor.screen import show_decision
 
-    session = converse(lang, Facts(), inputs, TerminalAsker(lang))
     folder = runs.new_run()
-    write_answers(folder / "answers.yaml", session.facts)
+    kept = folder / "answers.yaml"
+    asker = TerminalAsker(lang)
+    session = converse(lang, facts, inputs, asker, save=lambda known, _: write_answers(kept, known))
+    if session.quit and not kept.is_file():
+        folder.rmdir()
+        raise KeyboardInterrupt
     if session.quit:
-        raise KeyboardInterrupt(say("command.answers_kept", lang, path=folder / "answers.yaml"))
+        resume = f"{resume_command(kept, session.inputs)} --interview"
+        raise KeyboardInterrupt(say("command.answers_kept", lang, path=kept, command=resume))
+    write_answers(kept, session.facts)
     decision = complete(session.facts, session.inputs, folder.name, session.warnings)
     save_decision(folder, decision)
     show_decision(decision, lang, console())
+    console().print(say("command.next", lang, run=folder.name), markup=False)
+    if _can_run(decision) and offer_run(decision, lang, asker):
+        from advisor.commands.run import execute
+        from advisor.plan import make_plan
+
+        execute(folder, make_plan(decision, decision.inputs), lang)
+
+
+def _can_run(decision: Decision) -> bool:
+    """Whether what is recommended can be run with what was given: if not, there is nothing to offer."""
+    from advisor.plan import make_plan
+
+    try:
+        make_plan(decision, decision.inputs)
+    except UserError:
+        return False
+    return True

@@ -126,7 +126,7 @@ def execute(folder: Path, plan: Plan, lang: str, *, dry_run: bool = False, as_js
 
 def show_plan(plan: Plan, folder: Path, lang: str, screen: Any) -> None:
     """What will be run, each value with its reason, and about how long it takes."""
-    from advisor.quote import estimate_text
+    from advisor.estimate import estimate_text
 
     screen.print(say("command.plan", lang, method=plan.executor, task=plan.task, run=folder.name), markup=False)
     for name, reason in plan.reasons.items():

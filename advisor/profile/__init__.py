@@ -36,16 +36,17 @@ class Profile:
 
 
 def measure(inputs: Inputs, asked: Facts | None = None) -> Profile:
-    """Measure what `inputs` point at, and this machine. `asked` is what the user has said: a task said is not guessed.
+    """Measure what `inputs` point at, and this machine.
 
-    Raises `UserError` for inputs that cannot be used.
+    `asked` is what the user has said: a task that was said is not guessed, and accelerators that were said are those of
+    the machine the work is meant for, which need not be this one. Raises `UserError` for inputs that cannot be used.
     """
     said = asked or Facts()
     machine = measure_machine()
     model = measure_model(inputs.model) if inputs.model else None
     documents = measure_documents(inputs.docs) if inputs.docs else None
     data = measure_data(inputs, _task(said)) if inputs.data else None
-    facts = machine_facts(machine)
+    facts = Facts() if "gpu_memory_gb" in said or "gpu_count" in said else machine_facts(machine)
     for found in (
         model_facts(model) if model else Facts(),
         document_facts(documents) if documents else Facts(),

@@ -25,7 +25,7 @@ class DataProfile:
 
     path: str
     task: str
-    task_reason: Text
+    task_reason: Text  # empty where the task was said
     train: int
     test: int
     labels: tuple[str, ...]
@@ -48,18 +48,20 @@ def measure_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> Data
 
     assert inputs.data is not None
     table = read_table(Path(inputs.data))
-    columns, reasons = recognise_columns(table, inputs.columns)
-    guessed, reason = guess_task(table, columns)
-    dataset = load_dataset(data_spec(inputs), task or guessed, seed)
+    reason: Text = {}
+    if task is None:
+        task, reason = guess_task(table, recognise_columns(table, inputs.columns)[0])
+    _, reasons = recognise_columns(table, inputs.columns, task)
+    dataset = load_dataset(data_spec(inputs), task, seed)
     rows = dataset.train
     return DataProfile(
         path=inputs.data,
-        task=task or guessed,
+        task=task,
         task_reason=reason,
         train=len(rows),
         test=len(dataset.test),
         labels=dataset.labels,
-        columns=columns,
+        columns=dataset.columns,
         column_reasons=reasons,
         removed=dataset.removed,
         languages=languages_of(row.input.text for row in rows),

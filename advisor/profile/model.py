@@ -34,7 +34,7 @@ class ModelProfile:
 
 
 def measure_model(name: str) -> ModelProfile:
-    """A model by alias, hub id or folder. Raises `UserError` for a name that is none, or a folder that cannot be read."""
+    """A model by alias, hub id or folder. Raises `UserError` for another name, or a folder that cannot be read."""
     from executors.models.catalogue import alias_of, local_folder
 
     alias = alias_of(name)

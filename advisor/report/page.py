@@ -4,127 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from advisor import formats, words
+from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Ranked, Step
+from advisor.report.blocks import (
+    Bar,
+    Block,
+    Bullets,
+    Cell,
+    Chart,
+    Command,
+    Page,
+    Prose,
+    Section,
+    Stop,
+    Table,
+    Tile,
+    Walk,
+)
 from advisor.texts import read_knowledge, say
 from executors import EXECUTORS
 from executors.base import Result, Score, Text, to_dict
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a table. `note` stands smaller below, `tone` colours, `code` is for names and commands."""
-
-    text: str
-    note: str = ""
-    tone: str = ""
-    code: bool = False
-    href: str = ""
-
-
-@dataclass(frozen=True)
-class Prose:
-    kind: ClassVar[str] = "prose"
-    text: str
-    tone: str = ""  # lead | good | bad | warn
-
-
-@dataclass(frozen=True)
-class Bullets:
-    kind: ClassVar[str] = "bullets"
-    items: tuple[str, ...]
-    tone: str = ""
-
-
-@dataclass(frozen=True)
-class Command:
-    kind: ClassVar[str] = "command"
-    text: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """The first cell of a row is its header. On a narrow screen the other cells are named by `head`."""
-
-    kind: ClassVar[str] = "table"
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True)
-class Stop:
-    """One step of the path."""
-
-    question: str
-    answer: str
-    why: str
-    source: str
-    href: str
-    strength: str
-    assumed: bool
-
-
-@dataclass(frozen=True)
-class Walk:
-    kind: ClassVar[str] = "walk"
-    stops: tuple[Stop, ...]
-    end: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One score of a chart; `zero`, `at`, `low` and `high` are percent of the drawing's width."""
-
-    name: str
-    label: str
-    alt: str
-    zero: float
-    at: float
-    low: float
-    high: float
-    tone: str
-
-
-@dataclass(frozen=True)
-class Chart:
-    kind: ClassVar[str] = "chart"
-    caption: str
-    bars: tuple[Bar, ...]
-    ticks: tuple[tuple[float, str], ...]
-
-
-@dataclass(frozen=True)
-class Tile:
-    label: str
-    value: str
-    note: str = ""
-    share: float | None = None  # of one: drawn as a meter
-
-
-Block = Prose | Bullets | Command | Table | Walk | Chart
-
-
-@dataclass(frozen=True)
-class Section:
-    id: str
-    title: str
-    blocks: tuple[Block, ...]
-
-
-@dataclass(frozen=True)
-class Page:
-    lang: str
-    title: str
-    kicker: str
-    lead: str
-    tiles: tuple[Tile, ...]
-    sections: tuple[Section, ...]
-    names: Mapping[str, str]  # the few words of the frame: contents, skip, footer, ...
 
 
 def make_page(decision: Decision, result: Result | None, floor: Result | None, lang: str) -> Page:
@@ -133,6 +35,7 @@ def make_page(decision: Decision, result: Result | None, floor: Result | None, l
         ("measured", lambda: _measured(result, floor, lang)),
         ("warnings", lambda: _bullets(decision.warnings, lang)),
         ("path", lambda: _path(decision, lang)),
+        ("recommended", lambda: _methods(decision, lang)),
         ("ranking", lambda: [_ranking(decision, lang)]),
         ("flips", lambda: _flips(decision, lang)),
         ("confidence", lambda: _confidence(decision, lang)),
@@ -232,7 +135,7 @@ def _chart(result: Result, floor: Result | None, lang: str) -> Chart:
         return round(100 * (value - least) / (most - least), 2)
 
     bars = tuple(
-        Bar(name, formats.score(s.value), _alt(name, s, lang), place(0), place(s.value), place(s.low), place(s.high), tone)
+        Bar(name, formats.score(s.value), _alt(name, s, lang), *map(place, (0, s.value, s.low, s.high)), tone)
         for name, s, tone in pairs
     )
     ticks = tuple((25.0 * n, formats.number(least + (most - least) * n / 4)) for n in range(5))
@@ -259,7 +162,8 @@ def _scores(result: Result, floor: Result | None, lang: str) -> Table:
     for name, score in result.scores.items():
         remarks = [say("report.decides", lang)] if name == result.metric else []
         remarks += [] if higher_is_better(name) else [say("report.lower_better", lang)]
-        row = [Cell(words.label("metric", name, lang), note=say("word.comma", lang).join(remarks)), *_score_cells(score)]
+        named = Cell(words.label("metric", name, lang), note=say("word.comma", lang).join(remarks))
+        row = [named, *_score_cells(score)]
         rows.append((*row, *_score_cells(floor.scores.get(name))) if floor else tuple(row))
     return Table(say("report.measured", lang), tuple(head), tuple(rows))
 
@@ -267,7 +171,8 @@ def _scores(result: Result, floor: Result | None, lang: str) -> Table:
 def _score_cells(score: Score | None) -> tuple[Cell, Cell]:
     if score is None:
         return Cell("–"), Cell("–")
-    return Cell(formats.score(score.value), tone="strong"), Cell(f"{formats.score(score.low)} – {formats.score(score.high)}")
+    ends = f"{formats.score(score.low)} – {formats.score(score.high)}"
+    return Cell(formats.score(score.value), tone="strong"), Cell(ends)
 
 
 # -- why -----------------------------------------------------------------------------------------------
@@ -295,13 +200,35 @@ def _stop(step: Step, lang: str) -> Stop:
     )
 
 
+def _methods(decision: Decision, lang: str) -> list[Block]:
+    """What the recommended methods are, and how one sees that they fail, from their cards."""
+    blocks: list[Block] = []
+    for method in decision.methods:
+        card = load_cards().get(method)
+        if card:
+            blocks.append(Prose(f"{card.title[lang]}{say('word.colon', lang)}{card.what[lang]}"))
+            if method == decision.methods[0] and decision.variant in card.variants:
+                blocks.append(Prose(_variant(card.variants[decision.variant], lang)))
+            blocks += _named_bullets("failure_signs", card.failure_signs, lang)
+            blocks += _named_bullets("limits", card.limits, lang)
+    return blocks
+
+
+def _variant(variant: Variant, lang: str) -> str:
+    return say("report.variant", lang, title=variant.title[lang], what=variant.what[lang])
+
+
 def _ranking(decision: Decision, lang: str) -> Table:
     head = tuple(say(f"report.{name}", lang) for name in ("method", "verdict", "why"))
     rows = tuple(
-        (Cell(words.method_name(r.method, lang), tone="strong"), _verdict(r, lang), Cell(r.why[lang], note=_remarks(r, lang)))
+        (_method(r.method, lang), _verdict(r, lang), Cell(r.why[lang], note=_remarks(r, lang)))
         for r in decision.ranking
     )
     return Table(say("report.ranking", lang), head, rows)
+
+
+def _method(method: str, lang: str) -> Cell:
+    return Cell(words.method_name(method, lang), tone="strong")
 
 
 def _verdict(ranked: Ranked, lang: str) -> Cell:
@@ -348,18 +275,23 @@ def _quote(decision: Decision, lang: str) -> list[Block]:
         return []
     names = ("memory", "hours", "usd", "per_1000")
     head = (say("report.method", lang), *(say(f"report.quote_{name}", lang) for name in names))
-    rows = []
-    for method, quote in decision.quote.items():
-        figures = words.quote_figures(quote, lang)
-        rows.append((Cell(words.method_name(method, lang), tone="strong"), *(Cell(figures[name]) for name in names)))
-    blocks: list[Block] = [Prose(say("report.quote_lead", lang), "lead"), Table(say("report.quote", lang), head, tuple(rows))]
+    figures = {method: words.quote_figures(quote, lang) for method, quote in decision.quote.items()}
+    rows = tuple((_method(method, lang), *(Cell(read[name]) for name in names)) for method, read in figures.items())
     quotes: list[dict[str, Any]] = [{"method": m, **to_dict(q)} for m, q in decision.quote.items()]
-    formulas = tuple((Cell(words.method_name(q["method"], lang)), Cell(q["formula"], code=True)) for q in quotes if q["formula"])
+    machines = dict.fromkeys(q["hardware"][lang] for q in quotes if q.get("hardware"))
+    blocks: list[Block] = [Prose(say("report.quote_lead", lang), "lead")]
+    if machines:
+        blocks.append(Prose(say("report.machines", lang, machines=say("word.comma", lang).join(machines))))
+    blocks.append(Table(say("report.quote", lang), head, rows))
+    formulas = tuple((_method(q["method"], lang), Cell(q["formula"], code=True)) for q in quotes if q["formula"])
     if formulas:
-        names_of = (say("report.method", lang), say("report.formula", lang))
-        blocks.append(Table(say("report.formula", lang), names_of, formulas))
-    assumed = tuple(dict.fromkeys(text[lang] for q in quotes for text in q["assumptions"]))
-    return [*blocks, Prose(say("report.assumptions", lang) + ":"), Bullets(assumed)] if assumed else blocks
+        named = (say("report.method", lang), say("report.formula", lang))
+        blocks.append(Table(say("report.formula", lang), named, formulas))
+    assumed = [text for q in quotes for text in q["assumptions"]]
+    prices = dict.fromkeys((figure["name"], figure["as_of"]) for q in quotes for figure in q.get("prices", ()))
+    dated = [say("report.price", lang, name=name, date=date) for name, date in prices]
+    blocks += _named_bullets("assumptions", assumed, lang)
+    return [*blocks, Prose(say("report.prices", lang), "label"), Bullets(tuple(dated))] if dated else blocks
 
 
 def _ladder(decision: Decision, lang: str) -> list[Block]:
@@ -388,8 +320,9 @@ def _how_to_run(decision: Decision, lang: str) -> list[Block]:
     runnable = [method for method in decision.methods if method in EXECUTORS]
     if not runnable:
         return [Prose(say("report.not_runnable", lang, methods=words.methods_name(decision.methods, lang)), "warn")]
-    whole = len(runnable) == len(decision.methods)
-    told = say("report.next_run", lang) if whole else say("report.part_runnable", lang, methods=words.methods_name(runnable, lang))
+    told = say("report.next_run", lang)
+    if len(runnable) < len(decision.methods):
+        told = say("report.part_runnable", lang, methods=words.methods_name(runnable, lang))
     return [Prose(told), Command(run_command(decision))]
 
 
@@ -422,24 +355,37 @@ def _facts(decision: Decision, lang: str) -> Table:
 def _details(result: Result | None, lang: str) -> list[Block]:
     if result is None:
         return []
-    rows: list[tuple[str, str, str]] = []
-    if result.device:
-        rows.append(("device", result.device, result.device_reason.get(lang, "")))
-    tested = max(1, result.rows.get("test", 1))
-    for name, spent in result.seconds.items():
-        each = say("report.seconds_row", lang, value=formats.seconds(spent / tested, None, lang)) if name == "predict" else ""
-        rows.append((f"seconds_{name}", formats.seconds(spent, None, lang), each))
-    if result.peak_memory_mb:
-        rows.append(("peak_memory", say("unit.megabytes", lang, value=formats.number(round(result.peak_memory_mb))), ""))
-    used = say("report.rows_used", lang, train=result.rows.get("train", 0), test=result.rows.get("test", 0))
-    removed = [(reason, n) for reason, n in result.rows.items() if reason not in ("train", "test") and n]
-    left_out = say("word.comma", lang).join(f"{words.label('removed', reason, lang)} {n}" for reason, n in removed)
-    rows += [("rows", used, ""), ("rows_removed", left_out, "")]
-    rows += [("params", _pairs(result.params), ""), ("seed", str(result.seed), ""), ("versions", _pairs(result.versions), "")]
-    rows += [("started", result.started, "")]
+    rows = [
+        ("device", result.device, result.device_reason.get(lang, "")),
+        *_timings(result, lang),
+        *_rows_used(result, lang),
+        ("params", _pairs(result.params), ""),
+        ("seed", str(result.seed), ""),
+        ("versions", _pairs(result.versions), ""),
+        ("started", result.started, ""),
+    ]
     cells = tuple((Cell(say(f"report.{name}", lang)), Cell(value, note=note)) for name, value, note in rows if value)
     table = Table(say("report.details", lang), (say("report.item", lang), say("report.value", lang)), cells)
     return [table, *_bullets(result.notes, lang)]
+
+
+def _timings(result: Result, lang: str) -> list[tuple[str, str, str]]:
+    tested = max(1, result.rows.get("test", 1))
+    rows = []
+    for name, spent in result.seconds.items():
+        each = say("report.seconds_row", lang, value=formats.seconds(spent / tested, None, lang))
+        rows.append((f"seconds_{name}", formats.seconds(spent, None, lang), each if name == "predict" else ""))
+    if result.peak_memory_mb:
+        peak = say("unit.megabytes", lang, value=formats.number(round(result.peak_memory_mb)))
+        rows.append(("peak_memory", peak, ""))
+    return rows
+
+
+def _rows_used(result: Result, lang: str) -> list[tuple[str, str, str]]:
+    used = say("report.rows_used", lang, train=result.rows.get("train", 0), test=result.rows.get("test", 0))
+    removed = [(reason, n) for reason, n in result.rows.items() if reason not in ("train", "test") and n]
+    left_out = say("word.comma", lang).join(f"{words.label('removed', reason, lang)} {n}" for reason, n in removed)
+    return [("rows", used, ""), ("rows_removed", left_out, "")]
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
@@ -452,8 +398,11 @@ def _sources(decision: Decision, lang: str) -> list[Block]:
     rows = []
     for name in dict.fromkeys(filter(None, named)):
         card = _source_card(name)
-        if card:
-            rows.append((_source_cell(name, card), Cell(_localised(card.get("supports", ""), lang), note=_strength(card, lang))))
+        if name.startswith("https://"):
+            rows.append((Cell(name, href=name), Cell("")))
+        elif card:
+            supports = Cell(_localised(card.get("supports", ""), lang), note=_strength(card, lang))
+            rows.append((_source_cell(name, card), supports))
     head = (say("report.sources", lang), say("report.source_supports", lang, claim="").strip(" :："))
     return [Table(say("report.sources", lang), head, tuple(rows))] if rows else []
 
@@ -461,7 +410,8 @@ def _sources(decision: Decision, lang: str) -> list[Block]:
 def _source_cell(name: str, card: Mapping[str, Any]) -> Cell:
     authors = card.get("authors", "")
     who = ", ".join(authors) if isinstance(authors, list) else str(authors)
-    return Cell(str(card.get("title", name)), note=" · ".join(filter(None, (who, str(card.get("year", ""))))), href=_link(card))
+    note = " · ".join(filter(None, (who, str(card.get("year", "")))))
+    return Cell(str(card.get("title", name)), note=note, href=_link(card))
 
 
 def _strength(card: Mapping[str, Any], lang: str) -> str:
@@ -475,7 +425,8 @@ def _source_card(name: str) -> Mapping[str, Any]:
 
 
 def _short_source(name: str, card: Mapping[str, Any]) -> str:
-    return f"{card['title']} ({card['year']})" if card.get("title") and card.get("year") else str(card.get("title", name))
+    title, year = card.get("title", name), card.get("year")
+    return f"{title} ({year})" if year else str(title)
 
 
 def _link(card: Mapping[str, Any]) -> str:
@@ -488,5 +439,11 @@ def _localised(value: Any, lang: str) -> str:
     return str(value.get(lang, "")) if isinstance(value, Mapping) else str(value)
 
 
+def _named_bullets(name: str, texts: Sequence[Text], lang: str) -> list[Block]:
+    bullets = _bullets(texts, lang)
+    return [Prose(say(f"report.{name}", lang), "label"), *bullets] if bullets else []
+
+
 def _bullets(texts: Sequence[Text], lang: str) -> list[Block]:
-    return [Bullets(tuple(text[lang] for text in texts))] if texts else []
+    items = tuple(dict.fromkeys(text[lang] for text in texts))
+    return [Bullets(items)] if items else []

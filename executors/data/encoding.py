@@ -25,6 +25,7 @@ BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 LEGACY = ("gb18030", "big5", "cp1252")  # the first wins a tie
+LEVEL_1 = {"gb2312": b"\xd7", "big5": b"\xc6"}  # the last first byte of their everyday characters
 OTHERS = (  # how a file begins that is not text, what it is, and what to do about it
     (b"PK\x03\x04", "a zip or Excel file", "if it is an Excel file, give it the ending .xlsx; else unpack it"),
     (b"\xd0\xcf\x11\xe0", "an old or encrypted Office file", "save it as .xlsx without a password, or as CSV UTF-8"),
@@ -136,12 +137,11 @@ def plausibility(raw: bytes, encoding: str) -> float:
     if encoding == "cp1252":  # single letters among ASCII; Chinese bytes read this way come in rows
         good = sum(text[n - 1].isascii() or text[n + 1].isascii() for n in places)
     else:
-        good = sum(_is_everyday(text[n].encode(encoding), encoding) for n in places)
+        everyday = {ch: _is_everyday(ch) for ch in set(text)}
+        good = sum(everyday[text[n]] for n in places)
     return good / len(places) if places else 0.0
 
 
-def _is_everyday(raw: bytes, encoding: str) -> bool:
-    """Whether a character is punctuation or level 1 (the commonest 3,755 or 5,401) of its national standard."""
-    if len(raw) != 2:
-        return False
-    return 0xA1 <= raw[0] <= 0xC6 if encoding == "big5" else 0xA1 <= raw[0] <= 0xD7 and raw[1] >= 0xA1
+def _is_everyday(ch: str) -> bool:
+    """Whether a character is punctuation or level 1 (the commonest 3,755 or 5,401) of a national standard."""
+    return any(ch.encode(name, "ignore")[:1].rjust(1, b"\xff") <= last for name, last in LEVEL_1.items())

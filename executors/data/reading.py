@@ -22,7 +22,8 @@ from executors.data import shapes
 from executors.data.encoding import detect_encoding
 
 FORMATS = {
-    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".xlsx": "xlsx",
+    ".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json",
+    ".xlsx": "xlsx",
 }  # fmt: skip
 SEPARATORS = (",", ";", "\t", "|")
 LARGEST_CELL = 1 << 26  # characters; csv refuses cells above 131,072 unless told
@@ -73,7 +74,9 @@ def _check_file(path: Path) -> str:
     if kind is None:
         raise UserError(f"{path}: cannot read files ending in '{path.suffix}'", KNOWN)
     if path.stat().st_size == 0:
-        raise UserError(f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}")
+        raise UserError(
+            f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}"
+        )
     return kind
 
 
@@ -164,7 +167,9 @@ def _build(path: Path, encoding: str, kind: str, records: Iterator[tuple[int, li
     while header and not header[-1].strip():  # what spreadsheets leave at the right
         header = header[:-1]
     if not header:
-        raise UserError(f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}")
+        raise UserError(
+            f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}"
+        )
     columns = _unique(header)
     rows, lines, ragged = [], [], []
     for line, record in records:
@@ -221,7 +226,8 @@ def _read_json(path: Path, encoding: str, kind: str) -> Table:
         first = next((line.strip() for line in file if line.strip()), "")
     if not first:
         raise UserError(f"{path}: the file is empty", f"write rows into it, one JSON object a line; {KNOWN}")
-    if kind == "jsonl" and not first.startswith("[") or kind == "json" and _is_object(first):
+    by_line = not first.startswith("[") if kind == "jsonl" else _is_object(first)
+    if by_line:
         return _table(path, encoding, "jsonl", _read_lines(path, encoding))
     document = _parse(path, path.read_text(encoding))
     if shapes.is_squad(document):
@@ -246,7 +252,7 @@ def _read_lines(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, str]
                 value = _parse(path, line, number)
                 if not isinstance(value, dict):
                     raise UserError(
-                        f'{path}: line {number}: expected a JSON object, got {line.strip()[:40]!r}',
+                        f"{path}: line {number}: expected a JSON object, got {line.strip()[:40]!r}",
                         'one object a line, e.g. {"text": "where is my parcel?", "label": "order_status"}',
                     )
                 yield number, shapes.flatten(value)
@@ -277,14 +283,15 @@ def _records_of(path: Path, document: Any) -> list[dict[str, Any]]:
     if isinstance(document, dict):
         keys = _lists_in(document)
         document = document[keys[0]] if len(keys) == 1 else [document]
-    wrong = [n for n, record in enumerate(document, 1) if not isinstance(record, dict)] if document else []
-    if not isinstance(document, list) or wrong:
-        what = f"entry {wrong[0]} is no object" if wrong else f"it holds {type(document).__name__}"
+    found = document if isinstance(document, list) else []
+    wrong = [n for n, record in enumerate(found, 1) if not isinstance(record, dict)]
+    if wrong or not isinstance(document, list):
+        what = f"entry {wrong[0]} is none" if wrong else f"this is {'a ' + type(document).__name__}"
         raise UserError(
             f"{path}: expected a list of objects; {what}",
             'e.g. [{"text": "where is my parcel?", "label": "order_status"}, …]',
         )
-    return document
+    return found
 
 
 def _table(path: Path, encoding: str, kind: str, records: Iterable[tuple[int, dict[str, str]]]) -> Table:
@@ -307,13 +314,16 @@ def _table(path: Path, encoding: str, kind: str, records: Iterable[tuple[int, di
 
 def _read_xlsx(path: Path) -> Table:
     import zipfile
+    import zlib
 
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
-            raise UserError(f"{path}: not an .xlsx file (an old .xls, encrypted, or something else)", "save it as .xlsx")
+            raise UserError(
+                f"{path}: not an .xlsx file (an old .xls, encrypted, or something else)", "save it as .xlsx"
+            )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl's remarks on styles and validations it does not keep
@@ -322,8 +332,10 @@ def _read_xlsx(path: Path) -> Table:
                 sheets = [(sheet.title, list(_sheet_records(sheet))) for sheet in book.worksheets]
             finally:
                 book.close()
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError, EOFError) as error:
-        raise UserError(f"{path}: a damaged .xlsx file: {error}", "open it in a spreadsheet program, save it anew") from error
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path}: a damaged .xlsx file: {error}", "open it in a spreadsheet program, save it anew"
+        ) from error
     filled = [(title, records) for title, records in sheets if records]
     title, records = filled[0] if filled else ("", [])
     table = _build(path, "", "xlsx", iter(records))

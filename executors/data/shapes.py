@@ -32,7 +32,7 @@ def cell(value: Any) -> str:
 def flatten(record: Mapping[str, Any]) -> dict[str, str]:
     """One record as cells."""
     for key, role, content in (("messages", "role", "content"), ("conversations", "from", "value")):
-        turns = record.get(key)
+        turns: Any = record.get(key)
         if _are_turns(turns, role):
             rest = {name: value for name, value in record.items() if name != key}
             return _conversation([(str(t[role]), _content(t.get(content))) for t in turns], rest, content)

@@ -56,7 +56,7 @@ class Embedder:
 
     def count(self, text: str) -> int:
         """Tokens of a text, without the special ones around it."""
-        return len(self._model.tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"])
+        return len(self._model.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

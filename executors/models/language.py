@@ -160,7 +160,7 @@ class LocalModel(LanguageModel):
         self._shares = can_share(model)
 
     def count(self, text: str) -> int:
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
     def count_chat(self, chat: Chat) -> int:
         return len(encode_chat(self.tokenizer, chat))

@@ -8,6 +8,8 @@ tensor of all, are computed at the trained positions alone.
 from __future__ import annotations
 
 import itertools
+import math
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GAIN = 0.9  # the shared layout is used where it needs at most this share of the padded one's tokens
+POOL = 50  # batches sorted by length together, at most
 LONGEST = 4096  # tokens of the shared layout, whose mask grows with their square
 
 
@@ -32,8 +35,9 @@ class Collator:
         self.filler, self.shares = filler, shares
         self.tokens = 0  # seen so far, as if every row stood alone
 
-    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        rows = [item["row"] for item in items]
+    def __call__(self, items: Sequence[Sequence[TokenRow]]) -> dict[str, Tensor]:
+        """`items` holds one batch of rows: batches are made before, see `plan_steps`."""
+        rows = [row for item in items for row in item]
         self.tokens += sum(map(len, rows))
         begin = common_beginning(rows) if self.shares else 0
         shared = begin + sum(len(row) - begin for row in rows)
@@ -43,9 +47,37 @@ class Collator:
         return padded_batch(rows, self.filler)
 
 
-def items_of(rows: Sequence[TokenRow]) -> list[dict[str, Any]]:
-    """Rows as the trainer wants them: mappings whose ``input_ids`` tell their length."""
-    return [{"input_ids": row.tokens, "row": row} for row in rows]
+def plan_steps(rows: Sequence[TokenRow], size: int, steps: int, seed: int) -> list[list[TokenRow]]:
+    """The rows of each of `steps` optimizer steps, `size` at most: every row once an epoch, like lengths together.
+
+    Made before training, so that a resumed one goes on with the very batches it would have had. (The trainer's own
+    grouping by length draws an epoch's order from a random state that no longer exists when it is resumed within it.)
+    """
+    planned: list[list[TokenRow]] = []
+    for epoch in itertools.count():
+        if len(planned) >= steps:
+            break
+        planned += _epoch(rows, size, random.Random(f"{seed} {epoch}"))
+    return planned[:steps]
+
+
+def _epoch(rows: Sequence[TokenRow], size: int, chance: random.Random) -> list[list[TokenRow]]:
+    """All rows in random order, sorted by length within pools of a quarter at most, so that batches still vary."""
+    pool = size * min(max(1, len(rows) // (4 * size)), POOL)
+    batches = []
+    for chosen in _chunks(chance.sample(list(rows), len(rows)), pool):
+        batches += _chunks(sorted(chosen, key=len), size)
+    chance.shuffle(batches)
+    return batches
+
+
+def _chunks(rows: list[TokenRow], size: int) -> list[list[TokenRow]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def even_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:
+    """All rows once, sorted by length, in batches of almost one size: each weighs the same in a mean over batches."""
+    return _chunks(sorted(rows, key=len), math.ceil(len(rows) / math.ceil(len(rows) / size)))
 
 
 def common_beginning(rows: Sequence[TokenRow]) -> int:

@@ -19,7 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from executors.base import Event, Reporter, UserError
 from executors.models import Device
-from executors.tuning.batches import Collator, completion_loss, items_of
+from executors.tuning.batches import Collator, completion_loss, even_batches, plan_steps
 from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_checkpoint, mark_complete
 from executors.tuning.params import TuningParams, count_steps, steps_an_epoch
 from executors.tuning.rows import TokenRow
@@ -36,7 +36,7 @@ def split_development(rows: Sequence[TokenRow], share: float, seed: int) -> tupl
     held = set(random.Random(seed).sample(range(len(rows)), min(max(1, round(share * len(rows))), DEVELOPMENT_MOST)))
     train = [row for n, row in enumerate(rows) if n not in held]
     watched = [rows[n] for n in sorted(held)]
-    return train, sorted(watched, key=len)
+    return train, watched
 
 
 def train(
@@ -59,12 +59,13 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     check_space(_checkpoint_bytes(model) * 3, folder)  # two are kept while the third is written
     with StopBetweenSteps() as stop:
+        arguments = _arguments(params, len(trained), bool(watched), device, seed, folder)
         trainer = Trainer(
             model=model,
-            args=_arguments(params, len(trained), bool(watched), device, seed, folder),
+            args=arguments,
             data_collator=collator,
-            train_dataset=items_of(trained),
-            eval_dataset=items_of(watched) if watched else None,
+            train_dataset=plan_steps(trained, params.batch_size, arguments.max_steps, seed),
+            eval_dataset=even_batches(watched, params.batch_size) if watched else None,
             compute_loss_func=completion_loss,
             callbacks=[_Guard(params), _Progress(collator, report), _Stop(stop)],
         )
@@ -83,13 +84,13 @@ def _arguments(
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=params.batch_size,
-        per_device_eval_batch_size=params.batch_size,  # not the default of 8: memory that fits training fits here
+        per_device_train_batch_size=1,  # an item of our data set is a whole batch
+        per_device_eval_batch_size=1,
         learning_rate=params.learning_rate,
         lr_scheduler_type="constant_with_warmup" if params.schedule == "constant" else params.schedule,
         warmup_steps=math.ceil(params.warmup * steps),
         weight_decay=params.weight_decay,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
         seed=seed,
         bf16=device.dtype == "bfloat16",
         fp16=device.dtype == "float16",

@@ -13,7 +13,7 @@ from executors.messages import TASKS
 from executors.models import alias_of, choose_device, load_causal, resolve, weights_sha256
 from executors.models.device import prepare_peft
 from executors.models.language import can_share
-from executors.probe import numbers
+from executors.targets import numbers
 from executors.tuning.params import FullParams, PeftParams, TuningParams, check_params, read_params
 from executors.tuning.predictor import Tuned, TunedPredictor, write_tuned
 from executors.tuning.rows import TokenRows, encode_rows
@@ -47,7 +47,7 @@ class TuningExecutor(Executor):
         from executors.tuning.engine import train
 
         params = read_params(self.Params, job.plan.params)
-        mean = float(numbers(job).mean()) if job.plan.task == "regression" else None
+        mean = float(numbers(job.rows).mean()) if job.plan.task == "regression" else None
         model, tokenizer = load_causal(job.plan.model, job.report)
         rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, _limit(params, model))
         set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated

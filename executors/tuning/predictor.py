@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from executors.base import Input, Prediction, Predictor, Reporter, Text, UserError, silent, to_dict, write_json
+from executors.data.numbers import find_numbers
 from executors.messages import answer_tokens, chat
 from executors.models import LanguageModel, load_language_model, resolve, weights_sha256
 from executors.tuning.rows import shorten
 
 MANIFEST = "tuned.json"
 LOG = "training.jsonl"
-NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,30 @@ class Tuned:
     mean: float | None = None  # of a regression's training targets: the answer where the model writes no number
 
 
+OpenModel = Callable[[Tuned, Path, Reporter], LanguageModel]
+
+
+def open_tuned(about: Tuned, folder: Path, report: Reporter) -> LanguageModel:
+    """The tuned model in `folder`. Raises `UserError` where an adapter's base model has other weights than then."""
+    if about.method == "full":
+        return load_language_model(str(folder / "model"), report)
+    if weights_sha256(resolve(about.base, report)) != about.sha256:
+        raise UserError(
+            f"the model '{about.base}' has other weights than the ones this adapter was trained on",
+            "run the plan again with this model, or put the former weights back",
+        )
+    return load_language_model(about.base, report, adapter=folder / "adapter")
+
+
 class TunedPredictor(Predictor):
     """Chooses the most likely label, or writes the answer."""
 
-    def __init__(self, folder: Path, report: Reporter = silent) -> None:
+    def __init__(self, folder: Path, report: Reporter = silent, open_model: OpenModel | None = None) -> None:
         """`folder` as `write_tuned` left it. The model is loaded when it is first asked."""
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         manifest.pop("schema_version")
         self.about = Tuned(**{**manifest, "labels": tuple(manifest["labels"]), "notes": tuple(manifest["notes"])})
-        self.folder, self._report = folder, report
+        self.folder, self._report, self._open = folder, report, open_model or open_tuned
         self._model: LanguageModel | None = None
         self.shortened = self.numberless = 0
 
@@ -60,19 +74,8 @@ class TunedPredictor(Predictor):
     def model(self) -> LanguageModel:
         """The language model. Raises `UserError` where the base model has other weights than in training."""
         if self._model is None:
-            self._model = self._load()
+            self._model = self._open(self.about, self.folder, self._report)
         return self._model
-
-    def _load(self) -> LanguageModel:
-        if self.about.method == "full":
-            return load_language_model(str(self.folder / "model"), self._report)
-        base = resolve(self.about.base, self._report)
-        if weights_sha256(base) != self.about.sha256:
-            raise UserError(
-                f"the model '{self.about.base}' has other weights than the ones this adapter was trained on",
-                "run the plan again with this model, or put the former weights back",
-            )
-        return load_language_model(self.about.base, self._report, adapter=self.folder / "adapter")
 
     def predict(self, inputs: Sequence[Input], report: Reporter = silent) -> list[Prediction]:
         """Raises `UserError` where not even an empty input fits the model's window."""
@@ -116,9 +119,9 @@ class TunedPredictor(Predictor):
         """The answer as written; of a regression the number in it, or the training rows' mean where it has none."""
         if self.about.task != "regression":
             return text
-        number = NUMBER.search(text)
-        if number:
-            return number.group()
+        written = find_numbers(text)
+        if written:
+            return f"{written[0]:g}"
         self.numberless += 1
         return f"{self.about.mean:.4g}"
 

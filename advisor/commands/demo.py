@@ -1,0 +1,75 @@
+"""`advisor demo`: the whole way on the bundled task, for real, in a few minutes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from advisor import runs
+from advisor.commands.ask import complete
+from advisor.commands.run import execute
+from advisor.commands.shared import console, lang_option, language, save_decision
+from advisor.facts import Facts, write_answers
+from advisor.texts import say
+from executors.base import Input
+
+QUESTION = "How long do the batteries of the Lark Drop LD-33 last?"
+
+
+@click.command("demo")
+@lang_option
+def command(lang: str | None) -> None:
+    """Watch the whole way on a bundled task.
+
+    Replays a recorded interview, recommends, runs the recommended method and the floor, scores both on held-out
+    rows, and answers a question with its source. First for questions on a handbook, then for sorting requests.
+    Takes about four minutes on two cores.
+    """
+    tongue = language(lang)
+    screen = console()
+    screen.print(say("command.demo_start", tongue), markup=False)
+    handbook = _act("handbook", tongue)
+    _answer_one(handbook, tongue)
+    requests = _act("requests", tongue)
+    pages = [handbook / "report.html", requests / "report.html"]
+    screen.print(say("command.demo_end", tongue, handbook=pages[0], requests=pages[1]), markup=False)
+
+
+def _act(name: str, lang: str) -> Path:
+    """One recorded interview, its recommendation, and that recommendation run beside the floor."""
+    from advisor.decision import Inputs
+    from advisor.interview import ReplayAsker, load_recording
+    from advisor.interview import run as converse
+    from advisor.plan import make_plan
+    from advisor.screen import show_decision
+
+    screen = console()
+    recording = load_recording(name)
+    screen.rule(recording.title[lang], align="left")
+    screen.print(recording.story[lang], markup=False)
+    session = converse(lang, Facts(), Inputs(), ReplayAsker(recording, lang, screen))
+    inputs = dataclasses.replace(session.inputs, test=session.inputs.test or _held_out(session.inputs.data))
+    folder = runs.new_run()
+    decision = complete(session.facts, inputs, folder.name, session.warnings)
+    write_answers(folder / "answers.yaml", session.facts)
+    save_decision(folder, decision)
+    show_decision(decision, lang, screen)
+    execute(folder, make_plan(decision, inputs), lang)
+    return folder
+
+
+def _held_out(data: str | None) -> str | None:
+    return data.replace("-train", "-test") if data else None
+
+
+def _answer_one(folder: Path, lang: str) -> None:
+    from executors.run import open_predictor
+
+    prediction = open_predictor(folder).predict([Input(QUESTION)])[0]
+    screen = console()
+    screen.print(f'\n$ advisor predict {folder.name} "{QUESTION}"', style="bold", markup=False)
+    screen.print(prediction.text, style="green", markup=False)
+    for passage in prediction.passages[:1]:
+        screen.print(f"  ← {passage.source} › {passage.heading}".rstrip(" ›"), style="dim", markup=False)

@@ -1,0 +1,146 @@
+"""How long a plan takes on this machine, said before it runs: a range, from the rows and the formulas of a quote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import executors
+from advisor import formats
+from advisor.decision import Inputs
+from advisor.hardware import Range, Rig, own_accelerator, reference_cpu
+from advisor.profile.data import measure_data
+from advisor.profile.documents import measure_documents
+from advisor.profile.machine import Machine, measure_machine
+from advisor.profile.model import measure_model
+from advisor.quote import ENCODER, PASSAGE_TOKENS, PASSAGES, REFERENCE_PARAMETERS, serving_seconds
+from advisor.texts import LANGUAGES, text
+from executors.base import Plan, Text, parse_params
+
+START = (3.0, 25.0)  # seconds to import the libraries and read the weights: from a warm and from a cold disk
+BASELINE = (0.5, 5.0)
+FIT = (1.0, 10.0)  # a head's cross-validation
+TURN_TOKENS = 12  # a message's own marks in a chat template
+INSTRUCTION_TOKENS = 40
+LABEL_TOKENS = 4
+TRAINED = {"peft": (4, 4.6), "full": (6, 6.6)}  # FLOPs a parameter and token; attention and checkpoints come on top
+SCORED_ROWS = 25  # rows the development loss is watched on at most
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a run will work through. Tokens are means, estimated."""
+
+    train: int
+    test: int
+    input_tokens: float
+    answer_tokens: float
+    labels: int = 0
+    document_tokens: int = 0
+
+
+def estimate_text(plan: Plan) -> Text:
+    """One sentence: about how long the plan takes here. Raises `UserError` for data that cannot be used."""
+    inputs = Inputs(plan.data.path, plan.data.test, plan.docs, columns=plan.data.columns)
+    data = measure_data(inputs, plan.task, plan.seed)
+    tokens = measure_documents(plan.docs).tokens if plan.docs else 0
+    rows = Rows(data.train, data.test, data.input_tokens, data.answer_tokens, len(data.labels), tokens)
+    machine = measure_machine()
+    low, high = estimate_seconds(plan, rows, machine)
+    time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
+    return text("quote.estimate", time=time, machine=machine.name, train=data.train, test=data.test)
+
+
+def estimate_seconds(plan: Plan, rows: Rows, machine: Machine) -> Range:
+    """Seconds (low, high) from start to score, weights being here already."""
+    rig = rig_of(machine)
+    work = ESTIMATES[plan.executor](plan, rows, rig)
+    started = (0.0, 0.0) if plan.executor == "baseline" else START
+    return started[0] + work[0] + BASELINE[0], started[1] + work[1] + BASELINE[1]  # the floor runs beside it
+
+
+def rig_of(machine: Machine) -> Rig:
+    """The machine with its speed."""
+    if machine.gpu_memory_gb:
+        return own_accelerator(machine.gpu_memory_gb, 1, machine.gpu_names[0])
+    return reference_cpu(machine.cores, machine.memory_gb)
+
+
+def _baseline(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    return BASELINE
+
+
+def _probe(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    return _sum(_embedded((rows.train + rows.test) * rows.input_tokens, rig), FIT)
+
+
+def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    shots = int(_params(plan).shots)
+    shared = _instruction(rows) + shots * (rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS)
+    return _answers(plan, rows, rig, shared=shared, own=rows.input_tokens + TURN_TOKENS)
+
+
+def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    passages = PASSAGES * PASSAGE_TOKENS
+    own = rows.input_tokens + passages + TURN_TOKENS
+    return _sum(_embedded(rows.document_tokens, rig), _answers(plan, rows, rig, shared=_instruction(rows), own=own))
+
+
+def _tuned(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    from executors.tuning.params import count_steps
+
+    params = _params(plan)
+    length = min(_instruction(rows) + rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS, params.max_length)
+    tokens = count_steps(params, rows.train) * params.batch_size * length
+    k = TRAINED[plan.executor]
+    n = _parameters(plan)
+    trained = _over((k[0] * n * tokens, k[1] * n * (tokens + 10 * SCORED_ROWS * length)), rig)
+    answered = _answers(plan, rows, rig, shared=_instruction(rows), own=rows.input_tokens + TURN_TOKENS)
+    return _sum(trained, answered, START)  # the finished model is loaded anew before it is scored
+
+
+ESTIMATES: Mapping[str, Callable[[Plan, Rows, Rig], Range]] = {
+    "baseline": _baseline,
+    "prompt": _prompt,
+    "rag": _rag,
+    "probe": _probe,
+    "peft": _tuned,
+    "full": _tuned,
+}
+
+
+def _answers(plan: Plan, rows: Rows, rig: Rig, shared: float, own: float) -> Range:
+    """Answering every test row: what all prompts share is read once; labels are scored, other answers generated."""
+    n = _parameters(plan)
+    once = _over((2 * n * shared, 2 * n * shared), rig)
+    if plan.task == "classification":
+        flops = 2 * n * rows.test * (own + LABEL_TOKENS * rows.labels)
+        return _sum(once, _over((flops, flops), rig))
+    return _sum(once, serving_seconds(n, rows.test, own, max(rows.answer_tokens, 1), rig))
+
+
+def _embedded(tokens: float, rig: Rig) -> Range:
+    return _over((2 * ENCODER[0] * tokens,) * 2, rig)
+
+
+def _instruction(rows: Rows) -> float:
+    return INSTRUCTION_TOKENS + LABEL_TOKENS * rows.labels
+
+
+def _parameters(plan: Plan) -> float:
+    return measure_model(plan.model).parameters or REFERENCE_PARAMETERS
+
+
+def _params(plan: Plan) -> Any:
+    params, _ = parse_params(executors.load(plan.executor).Params, plan.params)
+    return params
+
+
+def _over(flops: Range, rig: Rig) -> Range:
+    slow, fast = rig.flops
+    return flops[0] / fast, flops[1] / slow
+
+
+def _sum(*ranges: Range) -> Range:
+    return sum(low for low, _ in ranges), sum(high for _, high in ranges)

@@ -1,0 +1,334 @@
+"""From a decision to a plan that can be run: every value with its reason; plans as files that a person can edit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import executors
+from advisor.decision import Decision, Inputs
+from advisor.facts import load_vocabulary
+from advisor.profile.data import DataProfile, data_spec, measure_data
+from advisor.texts import text
+from executors.base import (
+    SCHEMA_VERSION,
+    DataSpec,
+    Plan,
+    Problem,
+    Text,
+    UserError,
+    did_you_mean,
+    parse_params,
+    to_dict,
+    write_atomic,
+)
+
+NEAREST = {  # method that cannot be run yet -> the runnable one that comes nearest, and how near
+    "small_encoder": ("probe", "the same kind of encoder, frozen, with a trained head"),
+    "long_context": ("rag", "finds the passages instead of giving all of them"),
+    "cpt": ("peft", "trains on the labelled pairs; the domain text is left out"),
+    "preference": ("peft", "trains on the preferred answers; the rejected ones are left out"),
+    "pretrain": ("full", "trains all weights of a model that exists"),
+}
+TEXT_MODELS = ("prompt", "rag", "peft", "full")  # methods that use the plan's language model
+ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
+MOST_SHOTS = 16
+SHOTS_SHARE = 0.5  # of the model's window that demonstrations may fill
+WINDOW_UNKNOWN = 2048
+ONE_PASS = 20_000  # training rows from which one pass is enough
+
+HEADER = """\
+# What `advisor run` does, in full. Edit a value and run this very file: advisor run {path}
+# `params` holds what differs from the method's defaults; `reasons` says why each value is what it is.
+"""
+
+Chosen = tuple[dict[str, Any], dict[str, Text]]
+"""Parameters that differ from the defaults, and reasons by parameter name."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The method that runs first, why, and what is left for later."""
+
+    method: str
+    reason: Text
+
+
+def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> Plan:
+    """The plan for the decision's first runnable method, or for `method`.
+
+    Raises `UserError` for a method that cannot be run, naming the nearest that can, for data or documents that are
+    missing, with the command that gives them, and for data that cannot be used.
+    """
+    choice = choose_method(decision, method)
+    require(choice.method, decision, inputs)
+    data = measure_data(inputs, _said_task(decision))
+    model, embedder = inputs.model or Plan.model, inputs.embedder or Plan.embedder
+    params, param_reasons = PARAMS.get(choice.method, _defaults)(decision, data, model)
+    reasons = {"executor": choice.reason, **_task_reason(decision, data), **_data_reasons(data)}
+    needs_docs = executors.load(choice.method).needs_docs
+    if needs_docs:
+        reasons["docs"] = text("plan.docs", folder=str(inputs.docs))
+    if choice.method in TEXT_MODELS:
+        reasons["model"] = text("plan.given" if inputs.model else "plan.model_default", name=model)
+    if choice.method in ENCODERS:
+        reasons["embedder"] = text("plan.given" if inputs.embedder else "plan.embedder_default", name=embedder)
+    return Plan(
+        executor=choice.method,
+        task=data.task,
+        data=data_spec(inputs),
+        docs=inputs.docs if needs_docs else None,
+        model=model,
+        embedder=embedder,
+        params=params,
+        reasons={**reasons, **{f"params.{name}": reason for name, reason in param_reasons.items()}},
+    )
+
+
+# -- the method ----------------------------------------------------------------------------------------
+
+
+def choose_method(decision: Decision, method: str | None = None) -> Choice:
+    """`method` if it can be run, else the stage of the recommendation that runs first."""
+    if method is not None:
+        if method in NEAREST:
+            raise _not_yet(method, decision)
+        executors.load(method)  # says what it knows where this is nothing
+        same = set(decision.methods) - {"prompt"} == {method} or decision.methods == (method,)
+        return Choice(method, text("plan.recommended" if same else "plan.asked_method", method=method))
+    stages = [m for m in decision.methods if m in executors.EXECUTORS]
+    if not stages:
+        raise _not_yet(decision.methods[0], decision)
+    first = min(stages, key=_stage)
+    later = [m for m in decision.methods if m != first and m != "prompt"]
+    if not later:
+        return Choice(first, text("plan.recommended", method=first))
+    missing = [m for m in later if m not in executors.EXECUTORS]
+    if missing:
+        return Choice(first, text("plan.first_of_missing", method=first, missing=", ".join(missing)))
+    return Choice(first, text("plan.first_of", method=first, later=", ".join(later)))
+
+
+def _stage(method: str) -> int:
+    """Retrieval first, because what is tuned later is tuned on retrieved contexts; prompting alone last."""
+    return {"rag": 0, "prompt": 2}.get(method, 1)
+
+
+def _not_yet(method: str, decision: Decision) -> UserError:
+    nearest, how = NEAREST[method]
+    return UserError(
+        f"'{method}' cannot be run by this version; nearest to it is '{nearest}': {how}",
+        f"advisor run {_run(decision)} --method {nearest}",
+    )
+
+
+def require(method: str, decision: Decision, inputs: Inputs) -> None:
+    """Raise `UserError` with one command that gives everything the method still needs."""
+    wanted = []
+    if not inputs.data:
+        wanted.append(("data", f"'{method}' needs rows with their right answers, to score on", "--data FILE"))
+    if executors.load(method).needs_docs and not inputs.docs:
+        wanted.append(("docs", f"'{method}' needs the folder of documents that answers draw on", "--docs DIR"))
+    if wanted:
+        chosen = "" if method in decision.methods else f" --method {method}"
+        command = f"advisor run {_run(decision)}{chosen} {' '.join(option for _, _, option in wanted)}"
+        raise UserError.of([Problem(f"{name}: {why}", command) for name, why, _ in wanted])
+
+
+def _run(decision: Decision) -> str:
+    return decision.run or "last"
+
+
+# -- values and their reasons --------------------------------------------------------------------------
+
+
+def _said_task(decision: Decision) -> str | None:
+    """The task that was said; None where it was only guessed or assumed, as data given now tells more."""
+    fact = decision.facts.get("task")
+    return str(fact.value) if fact and fact.origin == "asked" else None
+
+
+def _task_reason(decision: Decision, data: DataProfile) -> dict[str, Text]:
+    said = _said_task(decision) is not None
+    return {"task": text("plan.task_said", task=data.task) if said else data.task_reason}
+
+
+def _data_reasons(data: DataProfile) -> dict[str, Text]:
+    key = "plan.data_test_file" if data.test_path else "plan.data_split"
+    told = text(key, train=data.train, test=data.test, left_out=sum(data.removed.values()))
+    columns = {f"columns.{role}": reason for role, reason in data.column_reasons.items()}
+    return {"data": told, **columns}
+
+
+def _defaults(decision: Decision, data: DataProfile, model: str) -> Chosen:
+    return {}, {}
+
+
+def _prompt(decision: Decision, data: DataProfile, model: str) -> Chosen:
+    """Demonstrations from the training rows: one a label where the labels are few, as many as fit at most."""
+    if decision.variant == "zero_shot":
+        return {"shots": 0}, {"shots": text("plan.zero_shot")}
+    each = max(data.input_tokens + data.answer_tokens, 1)
+    fitting = math.floor(SHOTS_SHARE * _window(model) / each)
+    default = executors.load("prompt").Params().shots
+    wanted = max(default, len(data.labels)) if data.task == "classification" else default
+    shots = max(min(wanted, MOST_SHOTS, data.train, fitting), 0)
+    key = "plan.shots_balanced" if data.task == "classification" else "plan.shots"
+    told = text(key, shots=shots, labels=len(data.labels), rows=data.train, tokens=f"{shots * each:,.0f}")
+    params: dict[str, Any] = {"shots": shots}
+    if data.task == "classification":
+        params["selection"] = "balanced"
+    return params, {"shots": told}
+
+
+def _tuning(method: str) -> Callable[[Decision, DataProfile, str], Chosen]:
+    def choose(decision: Decision, data: DataProfile, model: str) -> Chosen:
+        """Passes over the rows: the default, at least 100 steps, and one where rows are very many."""
+        from executors.tuning.params import count_steps
+
+        params = {"epochs": 1.0} if data.train >= ONE_PASS else {}
+        settings = dataclasses.replace(executors.load(method).Params(), **params)
+        steps = count_steps(settings, data.train)
+        passes = steps * settings.batch_size / max(data.train, 1)
+        told = {
+            "epochs": text(
+                "plan.epochs", steps=steps, batch=settings.batch_size, rows=data.train, passes=f"{passes:.1f}"
+            ),
+            "learning_rate": text(f"plan.rate_{method}", rate=f"{settings.learning_rate:g}"),
+        }
+        return params, told
+
+    return choose
+
+
+def _window(model: str) -> int:
+    from advisor.profile.model import measure_model
+
+    return measure_model(model).window or WINDOW_UNKNOWN
+
+
+PARAMS: Mapping[str, Callable[[Decision, DataProfile, str], Chosen]] = {
+    "prompt": _prompt,
+    "peft": _tuning("peft"),
+    "full": _tuning("full"),
+}
+
+
+# -- files ---------------------------------------------------------------------------------------------
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a plan as YAML that `read_plan` reads back as the same plan."""
+    body = yaml.safe_dump(to_dict(plan), sort_keys=False, allow_unicode=True, width=120)
+    write_atomic(path, HEADER.format(path=path) + body)
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan's file. Raises `UserError` with every fault in it."""
+    raw = _read_mapping(path)
+    problems = _faults(raw)
+    if problems:
+        raise UserError.of([Problem(f"{path}: {p.message}", p.hint) for p in problems])
+    given = {name: raw[name] for name in _names(Plan) if raw.get(name) is not None}
+    data = {name: value for name, value in raw["data"].items() if value is not None}
+    return Plan(**{**given, "data": DataSpec(**data)})
+
+
+def _read_mapping(path: Path) -> Mapping[str, Any]:
+    hint = "make a plan with: advisor run last --dry-run"
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no plan {path}", hint) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}", hint) from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected a mapping with executor, task and data, got {type(raw).__name__}", hint)
+    return raw
+
+
+def _faults(raw: Mapping[str, Any]) -> list[Problem]:
+    problems = [*_unknown(raw, _names(Plan), ""), *_wrong_types(raw, PLAN_TYPES, "")]
+    problems += [Problem(f"{name}: missing") for name in ("executor", "task", "data") if raw.get(name) is None]
+    if isinstance(raw.get("data"), dict):
+        problems += [*_unknown(raw["data"], _names(DataSpec), "data."), *_wrong_types(raw["data"], DATA_TYPES, "data.")]
+        if raw["data"].get("path") is None:
+            problems.append(Problem("data.path: missing"))
+        problems += _held_out(raw["data"].get("held_out"))
+    problems += _task_faults(raw.get("task"))
+    version = raw.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        problems.append(
+            Problem(f"schema_version: {version} is newer than {SCHEMA_VERSION}", "update adaptation-advisor")
+        )
+    return problems + _method_faults(raw.get("executor"), raw.get("params"))
+
+
+PLAN_TYPES: Mapping[str, tuple[type, ...]] = {
+    "executor": (str,),
+    "task": (str,),
+    "data": (dict,),
+    "docs": (str,),
+    "model": (str,),
+    "embedder": (str,),
+    "seed": (int,),
+    "params": (dict,),
+    "reasons": (dict,),
+    "schema_version": (int,),
+}
+DATA_TYPES: Mapping[str, tuple[type, ...]] = {
+    "path": (str,),
+    "test": (str,),
+    "columns": (dict,),
+    "held_out": (int, float),
+}
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _unknown(raw: Mapping[Any, Any], names: list[str], prefix: str) -> list[Problem]:
+    return [
+        Problem(f"{prefix}{key}: unknown entry{did_you_mean(str(key), names)}", f"known entries: {', '.join(names)}")
+        for key in raw
+        if key not in names
+    ]
+
+
+def _wrong_types(raw: Mapping[str, Any], types: Mapping[str, tuple[type, ...]], prefix: str) -> list[Problem]:
+    called = {str: "a text", int: "a whole number", float: "a number", dict: "a mapping"}
+    problems = []
+    for name, kinds in types.items():
+        value = raw.get(name)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            problems.append(Problem(f"{prefix}{name}: expected {called[kinds[-1]]}, got {value!r}"))
+    return problems
+
+
+def _held_out(share: object) -> list[Problem]:
+    if isinstance(share, (int, float)) and not 0 < share < 1:
+        return [Problem(f"data.held_out: must be between 0 and 1, got {share}")]
+    return []
+
+
+def _task_faults(task: object) -> list[Problem]:
+    tasks = load_vocabulary()["task"].options
+    if not isinstance(task, str) or task in tasks:
+        return []
+    return [Problem(f"task: unknown '{task}'{did_you_mean(task, tasks)}", f"tasks: {', '.join(tasks)}")]
+
+
+def _method_faults(method: object, params: object) -> list[Problem]:
+    if not isinstance(method, str):
+        return []
+    if method not in executors.EXECUTORS:
+        known = ", ".join(executors.EXECUTORS)
+        return [Problem(f"executor: unknown '{method}'{did_you_mean(method, executors.EXECUTORS)}", f"known: {known}")]
+    return parse_params(executors.load(method).Params, params)[1] if isinstance(params, dict) else []

@@ -1,0 +1,331 @@
+"""Rows to train on and rows to score on: cleaned, split once, and kept apart.
+
+A text (with its passage) is on one side only: rows that share it are held out together, and where a test file is
+given, training rows that stand in it are removed. A test file's own rows are left as published, unless they lack
+a text or a target. Nothing here depends on anything but the files, the task and the seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from executors.base import DataSpec, Input, Problem, Row, Text, UserError, did_you_mean
+from executors.data.columns import parse_targets, recognise_columns
+from executors.data.numbers import parse_number
+from executors.data.reading import Table, read_table
+
+LEAST = 10  # usable rows from which some are set apart; below, neither side would mean anything
+FEW_HELD_OUT = 30  # held-out rows below which the interval is too wide to tell methods apart
+NAMED_CLASSES = 5  # classes named in a note
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The two sides of a file's rows. `labels` are those of `train`, sorted; empty where the task is no classification.
+
+    `removed` counts what was left out: empty_text, empty_label, not_a_number, duplicate, leak, ragged.
+    """
+
+    train: tuple[Row, ...]
+    test: tuple[Row, ...]
+    labels: tuple[str, ...]
+    columns: Mapping[str, str]
+    removed: dict[str, int]
+    notes: tuple[Text, ...]
+
+
+def load_dataset(spec: DataSpec, task: str, seed: int) -> Dataset:
+    """Read, clean and split the rows of `spec`. Raises `UserError` for whatever makes them unusable."""
+    table = read_table(Path(spec.path))
+    columns, _ = recognise_columns(table, spec.columns, task)
+    removed: Counter[str] = Counter(ragged=len(table.ragged))
+    rows = _without_duplicates(_rows(table, columns, task, removed), removed)
+    _check_targets(rows, task, columns["label"])
+    notes = [*table.notes]
+    if spec.test is not None:
+        test_table = read_table(Path(spec.test))
+        test = _rows(test_table, _columns_of_test(test_table, table, columns), task, removed)
+        train = _without_leak(rows, test, spec.test, removed)
+        notes += test_table.notes
+    else:
+        train, test = _split(rows, spec.held_out, task, seed)
+    _check_targets(train, task, columns["label"])  # again: what a test file took away may have been a class
+    labels = tuple(sorted({row.target for row in train})) if task == "classification" else ()
+    test, merged = (test, 0) if task in ("classification", "regression") else _merge_references(test)
+    notes += [*_removal_notes(removed), *_notes(train, test, labels, merged)]
+    counts = {reason: n for reason, n in removed.items() if n}
+    return Dataset(tuple(train), tuple(test), labels, columns, counts, tuple(notes))
+
+
+def read_inputs(path: Path, given: Mapping[str, str]) -> list[Input]:
+    """The inputs in a file without targets, one a row, in order. Raises `UserError`, also where a text is empty."""
+    table = read_table(path)
+    if len(table.columns) == 1 and "text" not in given:
+        given = {**given, "text": table.columns[0]}
+    columns, _ = recognise_columns(table, given, needs=("text",))
+    inputs = [_input(row, columns) for row in table.rows]
+    empty = [str(line) for line, one in zip(table.lines, inputs, strict=True) if not one.text]
+    if empty:
+        shown = ", ".join(empty[:5]) + (", …" if len(empty) > 5 else "")
+        raise UserError(
+            f"{path}: {len(empty)} rows have no text in column '{columns['text']}' (lines {shown})",
+            "fill or delete these rows, so that answers and rows stay side by side",
+        )
+    return inputs
+
+
+# -- rows ----------------------------------------------------------------------------------------------
+
+
+def _input(row: Mapping[str, str], columns: Mapping[str, str]) -> Input:
+    context = row[columns["context"]].strip() if "context" in columns else ""
+    return Input(row[columns["text"]].strip(), context)
+
+
+def _rows(table: Table, columns: Mapping[str, str], task: str, removed: Counter[str]) -> list[Row]:
+    """The usable rows of a table; what is not usable is counted in `removed`."""
+    rows, faults = [], Counter[str]()
+    for line, cells in zip(table.lines, table.rows, strict=True):
+        row = _row(f"{table.path.name}:{line}", cells, columns, task)
+        if isinstance(row, str):
+            faults[row] += 1
+        else:
+            rows.append(row)
+    if not rows:
+        raise _unusable(table, columns, faults)
+    if faults["not_a_number"] > len(rows):
+        raise _unusable(table, columns, Counter(not_a_number=faults["not_a_number"]))
+    if task == "classification":
+        _refuse_several_labels(table, columns, rows)
+    removed.update(faults)
+    return rows
+
+
+def _row(name: str, cells: Mapping[str, str], columns: Mapping[str, str], task: str) -> Row | str:
+    """A row, or why it cannot be used."""
+    given = _input(cells, columns)
+    targets = parse_targets(cells[columns["label"]], columns["label"], task)
+    if not given.text:
+        return "empty_text"
+    if not targets:
+        return "empty_label"
+    if task == "regression":
+        value = parse_number(targets[0])
+        if value is None:
+            return "not_a_number"
+        text = targets[0]
+        targets = (text if text.isascii() and "," not in text else repr(value),)  # as float() reads it
+    source = cells[columns["source"]].strip() if "source" in columns else ""
+    return Row(name, given, targets, source)
+
+
+def _unusable(table: Table, columns: Mapping[str, str], faults: Counter[str]) -> UserError:
+    reason, count = faults.most_common(1)[0]
+    label, name = columns["label"], table.path.name
+    shown = next((row[label] for row in table.rows if row[label].strip()), "")[:40]
+    message, hint = {
+        "empty_text": (f"every text is empty (column '{columns['text']}')", "name another column: --columns text=NAME"),
+        "empty_label": (
+            f"the labels are absent: column '{label}' is empty in every row",
+            "label some rows first, or name another column: --columns label=NAME",
+        ),
+        "not_a_number": (
+            f"{count} of {len(table.rows)} targets in column '{label}' are no numbers (e.g. {shown!r})",
+            "name a column of numbers: --columns label=NAME; or choose classification as the task",
+        ),
+    }[reason]
+    return UserError(f"{name}: {message}", f"{hint} (columns: {', '.join(table.columns)})")
+
+
+def _refuse_several_labels(table: Table, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
+    several = [row for row in rows if len(row.targets) > 1]
+    if several:
+        raise UserError(
+            f"{table.path.name}: {len(several)} rows have several labels in column '{columns['label']}' "
+            f"(e.g. {', '.join(several[0].targets[:3])}): a classification has one a row",
+            "keep one label a row, or make it a yes/no question a label",
+        )
+
+
+def _key(row: Row) -> Key:
+    """What makes two rows the same input: text and passage, without case and spacing."""
+    return " ".join(row.input.text.casefold().split()), " ".join(row.input.context.casefold().split())
+
+
+def _without_duplicates(rows: Sequence[Row], removed: Counter[str]) -> list[Row]:
+    """The first of rows with the same input and the same targets."""
+    seen: dict[tuple[Key, tuple[str, ...]], Row] = {}
+    for row in rows:
+        seen.setdefault((_key(row), row.targets), row)
+    removed["duplicate"] += len(rows) - len(seen)
+    return list(seen.values())
+
+
+# -- two sides -----------------------------------------------------------------------------------------
+
+
+def _columns_of_test(test: Table, train: Table, columns: Mapping[str, str]) -> dict[str, str]:
+    """The same columns in the test file; only a source may be missing. Raises `UserError` naming all that are."""
+    missing = [name for role, name in columns.items() if name not in test.columns and role != "source"]
+    if missing:
+        hint = f"columns of {test.path.name}: {', '.join(test.columns)}; rename them as in {train.path.name}"
+        lacks = f"which {train.path.name} has"
+        meant = {name: did_you_mean(name, test.columns) for name in missing}
+        raise UserError.of([Problem(f"{test.path.name}: no column '{n}', {lacks}{meant[n]}", hint) for n in missing])
+    return {role: name for role, name in columns.items() if name in test.columns}
+
+
+def _without_leak(rows: Sequence[Row], test: Sequence[Row], path: str, removed: Counter[str]) -> list[Row]:
+    """Training rows whose input is not among the test rows."""
+    held_out = {_key(row) for row in test}
+    train = [row for row in rows if _key(row) not in held_out]
+    removed["leak"] += len(rows) - len(train)
+    if not train:
+        raise UserError(
+            f"all {len(rows)} training rows stand in the test file {path} as well: nothing is left to train on",
+            "name a test file with other rows, or leave --test out and a share of the rows is held out",
+        )
+    return train
+
+
+def _split(rows: Sequence[Row], share: float, task: str, seed: int) -> tuple[list[Row], list[Row]]:
+    """Train and test, both in the file's order. Raises `UserError` where there is too little to set apart."""
+    if not 0 < share < 1:
+        raise UserError(
+            f"held_out: must be above 0 and below 1, got {share}", "use 0.2, or name a test file with --test"
+        )
+    if len(rows) < LEAST:
+        raise UserError(
+            f"too few rows: {len(rows)} can be used, and {LEAST} are needed to set some apart for scoring",
+            f"add {LEAST - len(rows)} rows or more, or name a test file with --test",
+        )
+    strata: dict[str, dict[Key, None]] = {}
+    stratum_of: dict[Key, str] = {}
+    for row in rows:
+        stratum = stratum_of.setdefault(_key(row), row.target if task == "classification" else "")
+        strata.setdefault(stratum, {})[_key(row)] = None
+    held_out = _choose({name: list(keys) for name, keys in strata.items()}, share, seed)
+    if not held_out:
+        raise UserError(
+            "too few rows: no class has two different texts, so none can be held out for scoring",
+            f"add rows until the classes have at least 2 texts each ({2 * len(strata)} in all), or name a test file",
+        )
+    train = [row for row in rows if _key(row) not in held_out]
+    return train, [row for row in rows if _key(row) in held_out]
+
+
+def _choose(strata: Mapping[str, list[Key]], share: float, seed: int) -> set[Key]:
+    """The keys held out: `share` of them all, spread over the strata; every stratum keeps one to train on.
+
+    Shares of a stratum are rounded down; what is then missing goes to those that lost most, one each.
+    """
+    wanted = max(1, round(share * sum(map(len, strata.values()))))
+    quotas = {name: min(int(share * len(keys)), len(keys) - 1) for name, keys in strata.items()}
+    lost = sorted(strata, key=lambda name: (quotas[name] - share * len(strata[name]), name))
+    for name in lost[: max(0, wanted - sum(quotas.values()))]:
+        quotas[name] = min(quotas[name] + 1, len(strata[name]) - 1)
+    if not any(quotas.values()):
+        quotas.update({name: 1 for name in lost if len(strata[name]) > 1})
+    rng = random.Random(seed)
+    return {key for name in sorted(strata) for key in rng.sample(strata[name], quotas[name])}
+
+
+def _merge_references(test: Sequence[Row]) -> tuple[list[Row], int]:
+    """Held-out rows with the same input as one, any of their targets being right; and by how many they are fewer."""
+    merged: dict[Key, Row] = {}
+    for row in test:
+        first = merged.setdefault(_key(row), row)
+        if first is not row:
+            merged[_key(row)] = replace(first, targets=tuple(dict.fromkeys((*first.targets, *row.targets))))
+    return list(merged.values()), len(test) - len(merged)
+
+
+# -- what is wrong with the targets, and what a reader must know -----------------------------------------
+
+
+def _check_targets(rows: Iterable[Row], task: str, column: str) -> None:
+    values = Counter(row.target for row in rows)
+    if len(values) > 1 or task not in ("classification", "regression"):
+        return
+    what = "one class only" if task == "classification" else "one number only"
+    label = next(iter(values))
+    raise UserError(
+        f"{what}: each of the {values.total()} rows to train on has the label '{label}' (column '{column}')",
+        "add rows with other labels, or name another column: --columns label=NAME",
+    )
+
+
+def _removal_notes(removed: Mapping[str, int]) -> list[Text]:
+    texts = {
+        "empty_text": ("rows left out, as their text is empty", "行因文本为空被忽略"),
+        "empty_label": ("rows left out, as their label is empty", "行因标签为空被忽略"),
+        "not_a_number": ("rows left out, as their target is no number", "行因目标不是数字被忽略"),
+        "duplicate": ("rows left out, as the same row stands above them", "行与前面的行重复，已忽略"),
+        "leak": ("training rows left out, as their text is in the test rows", "行训练数据因文本出现在测试数据中被忽略"),
+    }
+    return [
+        {"en": f"{removed[reason]:,} {en}", "zh": f"{removed[reason]:,} {zh}"}
+        for reason, (en, zh) in texts.items()
+        if removed.get(reason)
+    ]
+
+
+def _notes(train: Sequence[Row], test: Sequence[Row], labels: Sequence[str], merged: int) -> list[Text]:
+    notes: list[Text] = []
+    if merged:
+        notes.append(
+            {
+                "en": f"{merged:,} test rows repeat an input with another answer: each input is scored once, "
+                "against all its answers",
+                "zh": f"{merged:,} 行测试数据的输入重复但答案不同：每个输入只评分一次，与其所有答案比较",
+            }
+        )
+    if labels:
+        notes += [*_conflict_note(train), *_unseen_note(test, labels)]
+    if len(test) < FEW_HELD_OUT:
+        notes.append(
+            {
+                "en": f"only {len(test)} rows to score on: the interval is wide, and small differences mean nothing",
+                "zh": f"只有 {len(test)} 行用于评分：置信区间很宽，细微差别没有意义",
+            }
+        )
+    return notes
+
+
+def _conflict_note(train: Sequence[Row]) -> list[Text]:
+    """Training texts that stand there with more than one label."""
+    labels: dict[Key, set[str]] = {}
+    for row in train:
+        labels.setdefault(_key(row), set()).add(row.target)
+    count = sum(len(found) > 1 for found in labels.values())
+    if not count:
+        return []
+    example = next(row for row in train if len(labels[_key(row)]) > 1)
+    named = ", ".join(sorted(labels[_key(example)]))
+    return [
+        {
+            "en": f"{count:,} training texts have more than one label, e.g. {example.id} ({named}): no method can be "
+            "right on both",
+            "zh": f"{count:,} 条训练文本有多个不同的标签，例如 {example.id}（{named}）：任何方法都无法同时满足",
+        }
+    ]
+
+
+def _unseen_note(test: Sequence[Row], labels: Sequence[str]) -> list[Text]:
+    unseen = Counter(row.target for row in test if row.target not in set(labels))
+    if not unseen:
+        return []
+    named = ", ".join(sorted(unseen)[:NAMED_CLASSES]) + (", …" if len(unseen) > NAMED_CLASSES else "")
+    return [
+        {
+            "en": f"{len(unseen)} classes of the test rows are not in training ({named}): their {unseen.total()} rows "
+            "cannot be answered right",
+            "zh": f"测试数据中有 {len(unseen)} 个类别未出现在训练数据中（{named}）：这 {unseen.total()} 行无法答对",
+        }
+    ]

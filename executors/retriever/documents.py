@@ -1,0 +1,98 @@
+"""Documents from a folder: Markdown and plain text, in any encoding `executors.data` can tell.
+
+Covered: .md and .txt, sub-folders, a title for each. Files that cannot be read are listed, never fatal, as long as
+one can. Not covered yet: HTML, PDF, Word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from executors.base import Problem, UserError
+
+ENDINGS = (".md", ".markdown", ".txt")
+HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
+FENCE = re.compile(r"^\s*(```|~~~)")
+
+
+@dataclass(frozen=True)
+class Document:
+    """One file. `path` is relative to the documents' folder, with forward slashes."""
+
+    path: str
+    text: str
+    title: str
+
+
+def read_documents(folder: Path, skipped: list[Problem] | None = None) -> list[Document]:
+    """Every document below `folder` (or the one file it names), by path. What cannot be read goes into `skipped`.
+
+    Raises `UserError`: missing, without documents, without any text.
+    """
+    root, files = _files(folder)
+    documents, problems = [], []
+    for path in files:
+        try:
+            document = _read(path, root)
+        except (UserError, OSError) as error:
+            problems.append(Problem(getattr(error, "message", "") or f"{path}: {error}", getattr(error, "hint", "")))
+            continue
+        if document.text.strip():
+            documents.append(document)
+        else:
+            problems.append(Problem(f"{document.path}: no text in it"))
+    if not documents:
+        details = "".join(f"\n  {p.message}" for p in problems[:5])
+        raise UserError(f"{folder}: no document with text in it{details}", "put .md or .txt files there")
+    if skipped is not None:
+        skipped += problems
+    return documents
+
+
+def _files(folder: Path) -> tuple[Path, list[Path]]:
+    if folder.is_file():
+        if folder.suffix.lower() in ENDINGS:
+            return folder.parent, [folder]
+        raise UserError(f"{folder}: documents of this kind are not read", f"kinds: {', '.join(ENDINGS)}")
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of documents", "give one with --docs DIR")
+    entries = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(folder)))
+    files = [p for p in entries if p.suffix.lower() in ENDINGS]
+    if not files:
+        others = sorted({p.suffix or p.name for p in entries})
+        found = f"only {', '.join(others[:5])}" if others else "it is empty"
+        raise UserError(f"{folder}: no documents ({found})", f"kinds that are read: {', '.join(ENDINGS)}")
+    return folder, files
+
+
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _read(path: Path, root: Path) -> Document:
+    from executors.data.encoding import detect_encoding
+
+    text = path.read_text(encoding=detect_encoding(path)).removeprefix("\ufeff")
+    title = next((name for level, name in headings(text) if level == 1), "")
+    named = title or re.sub(r"[-_]+", " ", path.stem).strip()
+    return Document(path.relative_to(root).as_posix(), text, named)
+
+
+def headings(text: str) -> Iterator[tuple[int, str]]:
+    """The Markdown headings of a text with their levels, those inside code fences left out."""
+    for _, level, name in heading_lines(text.splitlines()):
+        yield level, name
+
+
+def heading_lines(lines: list[str]) -> Iterator[tuple[int, int, str]]:
+    """(line number from 0, level, name) of each Markdown heading."""
+    fenced = False
+    for number, line in enumerate(lines):
+        if FENCE.match(line):
+            fenced = not fenced
+        found = None if fenced else HEADING.match(line)
+        if found:
+            yield number, len(found[1]), found[2]

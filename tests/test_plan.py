@@ -1,0 +1,230 @@
+"""From a decision to a plan: the method, what is missing for it, each value with its reason, and plans as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+import executors
+from advisor.decision import Confidence, Decision, Inputs
+from advisor.facts import Fact
+from advisor.plan import NEAREST, choose_method, make_plan, read_plan, write_plan
+from executors.base import DataSpec, Plan, UserError
+from executors.run import check_plan
+from tests.conftest import DEMO
+
+REQUESTS = Inputs(data=str(DEMO / "requests-train.csv"), test=str(DEMO / "requests-test.csv"))
+QUESTIONS = Inputs(
+    data=str(DEMO / "questions-train.jsonl"), test=str(DEMO / "questions-test.jsonl"), docs=str(DEMO / "handbook")
+)
+
+
+def decision(*methods: str, variant: str = "", **facts: Fact) -> Decision:
+    nothing = {"en": "", "zh": ""}
+    return Decision(
+        run="20261121-abcd",
+        methods=methods,
+        variant=variant,
+        summary=nothing,
+        path=(),
+        ranking=(),
+        vetoes=(),
+        flips=(),
+        ladder=(),
+        confidence=Confidence(1.0, (), None, nothing),
+        facts=facts,
+    )
+
+
+# -- which method --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("methods", "first"),
+    [
+        (("probe",), "probe"),
+        (("peft", "rag"), "rag"),
+        (("rag", "peft"), "rag"),
+        (("prompt", "rag"), "rag"),
+        (("prompt",), "prompt"),
+        (("cpt", "peft"), "peft"),
+        (("cpt", "full", "rag"), "rag"),
+    ],
+    ids="+".join,
+)
+def test_the_stage_that_others_build_on_runs_first(methods: tuple[str, ...], first: str) -> None:
+    assert choose_method(decision(*methods)).method == first
+
+
+def test_a_hybrid_says_what_comes_later() -> None:
+    assert "later: peft" in choose_method(decision("rag", "peft")).reason["en"]
+    assert "cannot run: cpt" in choose_method(decision("cpt", "peft")).reason["en"]
+
+
+@pytest.mark.parametrize("method", list(NEAREST))
+def test_what_cannot_be_run_names_what_can(method: str) -> None:
+    with pytest.raises(UserError) as error:
+        choose_method(decision(method))
+    assert error.value.hint == f"advisor run 20261121-abcd --method {NEAREST[method][0]}"
+    with pytest.raises(UserError):
+        choose_method(decision("prompt"), method)
+
+
+def test_every_stand_in_can_be_run_and_nothing_runnable_has_one() -> None:
+    assert {nearest for nearest, _ in NEAREST.values()} <= set(executors.EXECUTORS)
+    assert not set(NEAREST) & set(executors.EXECUTORS)
+
+
+def test_a_misspelt_method_is_told() -> None:
+    with pytest.raises(UserError, match="did you mean 'probe'"):
+        choose_method(decision("prompt"), "prob")
+
+
+# -- what is missing -----------------------------------------------------------------------------------
+
+
+def test_missing_data_comes_with_the_command_that_gives_it() -> None:
+    with pytest.raises(UserError) as error:
+        make_plan(decision("probe"), Inputs())
+    assert error.value.hint == "advisor run 20261121-abcd --data FILE"
+
+
+def test_missing_data_and_documents_are_one_command() -> None:
+    with pytest.raises(UserError) as error:
+        make_plan(decision("rag"), Inputs())
+    assert "2 problems" in error.value.message
+    assert error.value.hint == "advisor run 20261121-abcd --data FILE --docs DIR"
+
+
+def test_the_command_keeps_a_method_that_was_asked_for() -> None:
+    with pytest.raises(UserError) as error:
+        make_plan(decision("probe"), Inputs(data=QUESTIONS.data), "rag")
+    assert error.value.hint == "advisor run 20261121-abcd --method rag --docs DIR"
+
+
+# -- values and reasons --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "inputs"),
+    [(m, REQUESTS) for m in ("baseline", "prompt", "probe", "peft", "full")]
+    + [(m, QUESTIONS) for m in ("baseline", "prompt", "rag", "peft", "full")],
+)
+def test_every_method_gets_a_plan_that_checks_out(method: str, inputs: Inputs) -> None:
+    plan = make_plan(decision(method), inputs)
+    assert check_plan(plan) == []
+    assert plan.executor == method
+    assert {"executor", "task", "data"} <= set(plan.reasons)
+    assert {name.removeprefix("params.") for name in plan.reasons if name.startswith("params.")} >= set(plan.params)
+    assert all(set(reason) == {"en", "zh"} and reason["en"] for reason in plan.reasons.values())
+
+
+def test_documents_are_in_the_plan_of_a_method_that_reads_them() -> None:
+    assert make_plan(decision("rag"), QUESTIONS).docs == QUESTIONS.docs
+    assert make_plan(decision("peft"), QUESTIONS).docs is None
+
+
+def test_only_models_that_are_used_are_explained() -> None:
+    reasons = make_plan(decision("probe"), REQUESTS).reasons
+    assert "embedder" in reasons
+    assert "model" not in reasons
+
+
+def test_a_task_that_was_said_is_kept_and_one_that_was_assumed_is_not() -> None:
+    said = decision("prompt", task=Fact("task", "extraction", "asked"))
+    assumed = decision("prompt", task=Fact("task", "generation", "assumed"))
+    assert make_plan(said, QUESTIONS).task == "extraction"
+    assert make_plan(assumed, QUESTIONS).task == "question_answering"
+
+
+def test_demonstrations_cover_the_labels() -> None:
+    plan = make_plan(decision("prompt"), REQUESTS)
+    assert 12 <= plan.params["shots"] <= 16  # the demo has 12 intents
+    assert plan.params["selection"] == "balanced"
+
+
+def test_zero_shot_has_no_demonstrations() -> None:
+    assert make_plan(decision("prompt", variant="zero_shot"), REQUESTS).params == {"shots": 0}
+
+
+def test_a_window_that_is_short_takes_fewer_demonstrations(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 256}', encoding="utf-8")
+    inputs = Inputs(data=REQUESTS.data, test=REQUESTS.test, model=str(tmp_path))
+    assert 1 <= make_plan(decision("prompt"), inputs).params["shots"] <= 5  # about 31 tokens each, of 128
+
+
+def test_passes_are_told_as_they_will_be() -> None:
+    plan = make_plan(decision("peft"), QUESTIONS)
+    assert "epochs" not in plan.params
+    assert "100 steps of 8 rows" in plan.reasons["params.epochs"]["en"]  # 70 rows: 3 passes would be 27 steps
+
+
+# -- files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["probe", "prompt", "peft"])
+def test_a_plan_reads_back_as_it_was(method: str, tmp_path: Path) -> None:
+    plan = make_plan(decision(method), REQUESTS)
+    write_plan(tmp_path / "plan.yaml", plan)
+    assert read_plan(tmp_path / "plan.yaml") == plan
+    assert (tmp_path / "plan.yaml").read_text(encoding="utf-8").startswith("# ")
+
+
+def test_chinese_is_written_readably(tmp_path: Path) -> None:
+    plan = Plan("probe", "classification", DataSpec("数据.csv", columns={"label": "标签"}))
+    write_plan(tmp_path / "plan.yaml", plan)
+    assert "标签" in (tmp_path / "plan.yaml").read_text(encoding="utf-8")
+    assert read_plan(tmp_path / "plan.yaml") == plan
+
+
+def test_what_is_left_out_has_its_default(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text("executor: probe\ntask: classification\ndata: {path: rows.csv}\n", encoding="utf-8")
+    assert read_plan(path) == Plan("probe", "classification", DataSpec("rows.csv"))
+
+
+def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    faulty = {
+        "executer": "probe",
+        "task": "clasification",
+        "data": {"pth": "rows.csv", "held_out": 2},
+        "seed": "zero",
+        "schema_version": 99,
+    }
+    path.write_text(yaml.safe_dump(faulty), encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        read_plan(path)
+    for part in (
+        "executer: unknown entry (did you mean 'executor'?)",
+        "executor: missing",
+        "did you mean 'classification'",
+        "data.pth: unknown entry (did you mean 'path'?)",
+        "data.path: missing",
+        "data.held_out: must be between 0 and 1",
+        "seed: expected a whole number, got 'zero'",
+        "schema_version: 99 is newer",
+    ):
+        assert part in error.value.message
+
+
+def test_faults_of_the_parameters_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(
+        "executor: peft\ntask: classification\ndata: {path: rows.csv}\nparams: {epoch: 3, rank: many}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError, match="did you mean 'epochs'") as error:
+        read_plan(path)
+    assert "params.rank" in error.value.message
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "just text"], ids=["a list", "not YAML", "text"])
+def test_a_file_that_is_no_plan_is_a_users_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError):
+        read_plan(tmp_path / "plan.yaml")
+    with pytest.raises(UserError, match="no plan"):
+        read_plan(tmp_path / "other.yaml")
