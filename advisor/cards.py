@@ -75,6 +75,7 @@ class Card:
     variants: Mapping[str, Variant]
     sources: tuple[str, ...]
     risks: tuple[Text, ...]
+    nearest: str  # what to run instead while this method has no executor
     explains: str  # the method this card belongs to, for a card that is not a method itself
 
     def feasible(self) -> Condition:
@@ -113,10 +114,10 @@ class Memory(Leaf):
             return True
         if float(view.value("model_parameters") or 0) <= self.cpu_parameters:
             return True
-        return None if view.value("gpu_memory_gb") is None else False
+        return None if view.open("gpu_memory_gb") else False
 
     def missing(self, view: View) -> str | None:
-        return None if view.value("gpu_memory_gb") is not None else "gpu_memory_gb"
+        return "gpu_memory_gb" if view.open("gpu_memory_gb") else None
 
     def support(self, view: View) -> tuple[str, ...]:
         if not view.known("model_parameters"):
@@ -176,6 +177,7 @@ def parse_card(raw: Mapping[str, Any], name: str, faults: list[str]) -> Card:
         variants={key: _variant(key, v, name, faults) for key, v in (raw.get("variants") or {}).items()},
         sources=_sources(raw, name, faults),
         risks=tuple(_texts(raw, name, "risks", faults)),
+        nearest=str(raw.get("nearest", "")),
         explains=str(raw.get("explains", "")),
     )
 

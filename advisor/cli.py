@@ -49,7 +49,9 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from executors.base import did_you_mean
 
@@ -123,4 +125,3 @@ def _fail(message: str, hint: str) -> int:
 
 def _at(error: OSError) -> str:
     return f": {error.filename}" if error.filename else ""
-

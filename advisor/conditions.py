@@ -33,6 +33,9 @@ class View(Protocol):
     def known(self, fact_id: str) -> bool:
         """Whether somebody said or measured it."""
 
+    def open(self, fact_id: str) -> bool:
+        """Whether its value may still be found out; a fact without a value is otherwise without a meaning."""
+
 
 class Spec(Protocol):
     """What the parser must know of a fact."""
@@ -71,7 +74,7 @@ class Leaf(Condition):
         return self.names
 
     def missing(self, view: View) -> str | None:
-        return next((name for name in self.names if view.value(name) is None), None)
+        return next((name for name in self.names if view.open(name)), None)
 
     def leaves(self) -> Iterator[Leaf]:
         yield self
@@ -81,7 +84,11 @@ class Leaf(Condition):
         raise NotImplementedError
 
 
-SYMBOLS = {"at_least": "≥", "at_most": "≤", "is": "=", "in": "∈"}
+def _valueless(view: View, *names: str) -> Truth:
+    """Open where a value may still be found out; false where the fact means nothing here."""
+    return None if any(view.open(name) for name in names) else False
+
+
 OPPOSITES = {"at_least": "<", "at_most": ">", "is": "≠", "in": "∉"}
 
 
@@ -100,7 +107,7 @@ class Compare(Leaf):
     def holds(self, view: View) -> Truth:
         value = view.value(self.fact)
         if value is None:
-            return None
+            return _valueless(view, self.fact)
         if self.operator == "is":
             return value is self.bound if isinstance(self.bound, bool) else value == self.bound
         if self.operator == "in":
@@ -128,7 +135,7 @@ class Ratio(Leaf):
     def holds(self, view: View) -> Truth:
         value, per = view.value(self.fact), view.value(self.per)
         if value is None or per is None:
-            return None
+            return _valueless(view, *self.names)
         left, right = float(value), self.bound * float(per)
         return left >= right if self.operator == "at_least" else left <= right
 
@@ -154,7 +161,7 @@ class Against(Leaf):
     def holds(self, view: View) -> Truth:
         value, other = view.value(self.fact), view.value(self.other)
         if value is None or other is None:
-            return None
+            return _valueless(view, *self.names)
         left, right = float(value), self.times * float(other)
         return left >= right if self.operator == "at_least" else left <= right
 

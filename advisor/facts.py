@@ -90,7 +90,6 @@ class FactSpec:
     type: FactType
     options: tuple[str, ...]
     ordered: bool
-    name: Text
     question: Text
     why: Text
     option_texts: Mapping[str, Text]
@@ -99,17 +98,10 @@ class FactSpec:
     minimum: float
     maximum: float
     interview: bool  # False: never asked, only measured or given in an answers file
+    ask_when: Condition | None  # asked only where this can hold
     measured_by: Text  # empty where it cannot be measured
     applies: Condition | None
     default: tuple[Assumption, ...]
-
-    def option_text(self, value: Value) -> Text:
-        """A value in words: the option's text, yes or no, or the number with its unit."""
-        if self.type == "choice":
-            return self.option_texts[str(value)]
-        if self.type == "boolean":
-            return {"en": "yes", "zh": "是"} if value else {"en": "no", "zh": "否"}
-        return {lang: f"{figure(value)} {self.unit.get(lang, '')}".strip() for lang in ("en", "zh")}
 
 
 @functools.cache
@@ -149,7 +141,6 @@ def _spec(name: str, raw: Mapping[str, Any], drafts: Mapping[str, _Draft], fault
         type=kind,  # type: ignore[arg-type]  # checked above
         options=drafts[name].options,
         ordered=drafts[name].ordered,
-        name=translated(raw.get("name"), f"{name}.name", faults),
         question=translated(raw.get("question"), f"{name}.question", faults),
         why=translated(raw.get("why"), f"{name}.why", faults),
         option_texts={str(o): translated(t, f"{name}.options.{o}", faults) for o, t in options.items()},
@@ -157,7 +148,10 @@ def _spec(name: str, raw: Mapping[str, Any], drafts: Mapping[str, _Draft], fault
         unit=translated(raw.get("unit"), f"{name}.unit", faults, required=False),
         minimum=raw.get("min", 0),
         maximum=raw.get("max", math.inf),
-        interview=raw.get("interview", True),
+        interview=raw.get("interview", True) is not False,
+        ask_when=parse(raw["interview"], drafts, f"{name}.interview", faults)
+        if isinstance(raw.get("interview"), Mapping)
+        else None,
         measured_by=translated(raw.get("measured_by"), f"{name}.measured_by", faults, required=False),
         applies=parse(raw["applies"], drafts, f"{name}.applies", faults) if "applies" in raw else None,
         default=tuple(_assumption(name, rule, drafts, faults) for rule in raw.get("default") or ()),
@@ -361,9 +355,15 @@ class Known:
     def known(self, fact_id: str) -> bool:
         return fact_id in self.values
 
+    def open(self, fact_id: str) -> bool:
+        return fact_id not in self.values
+
 
 class Assuming:
-    """A view that fills what is unknown with its stated assumption. Open only where a fact has no meaning."""
+    """A view that fills what is unknown with its stated assumption, so nothing is open.
+
+    A fact without a meaning here (classes of a translation) has no value, and every comparison with it is false.
+    """
 
     def __init__(self, values: Mapping[str, Value], specs: Mapping[str, FactSpec] | None = None) -> None:
         self.values = values
@@ -379,6 +379,9 @@ class Assuming:
 
     def known(self, fact_id: str) -> bool:
         return fact_id in self.values
+
+    def open(self, fact_id: str) -> bool:
+        return False
 
     def assumption(self, fact_id: str) -> Assumption | None:
         """What is assumed for an unknown fact; None where it has no meaning here."""
@@ -410,6 +413,9 @@ class _Earlier:
 
     def known(self, fact_id: str) -> bool:
         return self.view.known(fact_id)
+
+    def open(self, fact_id: str) -> bool:
+        return False
 
 
 @functools.cache

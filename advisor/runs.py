@@ -50,4 +50,6 @@ def find_run(reference: str) -> Path:
     if found:
         raise UserError(f"'{reference}' could be {', '.join(r.name for r in found)}", "give more of the id")
     names = [run.name for run in runs]
-    raise UserError(f"no run '{reference}' in {root()}/{did_you_mean(reference, names)}", "list them with: advisor runs")
+    raise UserError(
+        f"no run '{reference}' in {root()}/{did_you_mean(reference, names)}", "list them with: advisor runs"
+    )

@@ -151,8 +151,12 @@ def parse_params(kind: type[P], given: Mapping[str, Any]) -> tuple[P | None, lis
     problems = []
     for name, value in given.items():
         if name not in hints:
-            problems.append(Problem(f"params.{name}: unknown parameter{did_you_mean(name, hints)}",
-                                    f"known parameters: {', '.join(sorted(hints))}"))
+            problems.append(
+                Problem(
+                    f"params.{name}: unknown parameter{did_you_mean(name, hints)}",
+                    f"known parameters: {', '.join(sorted(hints))}",
+                )
+            )
         elif not _fits(value, hints[name]):
             problems.append(Problem(f"params.{name}: expected {_type_name(hints[name])}, got {value!r}"))
     return (None, problems) if problems else (kind(**given), [])

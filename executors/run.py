@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     """What the artifact of a run says of itself: executor, task, labels, plan."""
     path = folder / "artifact" / "about.json"
     if not path.is_file():
-        raise UserError(f"{folder.name}: nothing to predict with, this run has not finished", f"advisor run {folder.name}")
+        raise UserError(
+            f"{folder.name}: nothing to predict with, this run has not finished", f"advisor run {folder.name}"
+        )
     about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return about
 
@@ -295,4 +297,3 @@ def _device(executor: Executor) -> tuple[str, dict[str, str]]:
 def now() -> str:
     """UTC, ISO 8601, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-

@@ -19,7 +19,13 @@ print("STATUS", status, *sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["ask", "--help"], ["run", "--help"], ["ask", "--answers", "a.yaml"], ["ask", "--answers", "a.yaml", "--json"]],
+    [
+        ["--help"],
+        ["ask", "--help"],
+        ["run", "--help"],
+        ["ask", "--answers", "a.yaml"],
+        ["ask", "--answers", "a.yaml", "--json"],
+    ],
     ids=" ".join,
 )
 def test_no_heavy_module_is_loaded(arguments: list[str], workdir: Path) -> None:

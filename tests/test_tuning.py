@@ -219,9 +219,9 @@ def test_every_row_is_trained_on_once_an_epoch_with_rows_of_like_length() -> Non
     rows = [TokenRow((1,) * (1 + n % 40), (n, 2)) for n in range(123)]
     plan = plan_steps(rows, 8, 40, seed=0)
     assert len(plan) == 40
-    for epoch in (plan[:17], plan[17:34]):  # three pools of five batches, and three rows more: 17 steps
+    for epoch in (plan[:16], plan[16:32]):  # five pools of three batches, and three rows more
         assert sorted(row.answer[0] for batch in epoch for row in batch) == list(range(123))
-    assert plan[:17] != plan[17:34]
+    assert plan[:16] != plan[16:32]
     full = [batch for batch in plan if len(batch) == 8]
     assert sum(max(map(len, b)) - min(map(len, b)) for b in full) / len(full) < 12
 

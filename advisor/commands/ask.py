@@ -104,9 +104,7 @@ def complete(facts: Facts, inputs: Inputs, run: str, warnings: tuple[Text, ...] 
 
     decision = decide(facts, run=run, inputs=inputs)
     open_methods = [ranked.method for ranked in decision.ranking if ranked.verdict in ("recommended", "viable")]
-    return dataclasses.replace(
-        decision, quote=quotes(facts, open_methods), warnings=(*warnings, *decision.warnings)
-    )
+    return dataclasses.replace(decision, quote=quotes(facts, open_methods), warnings=(*warnings, *decision.warnings))
 
 
 def _answers_source(name: str) -> Path:

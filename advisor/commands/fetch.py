@@ -10,7 +10,9 @@ from advisor.progress import Progress
 DEFAULTS = ("smollm2-135m-instruct", "all-minilm-l6-v2")
 
 
-@click.command("fetch", epilog="\b\nExamples:\n  advisor fetch\n  advisor fetch qwen2.5-0.5b-instruct bge-small-zh-v1.5")
+@click.command(
+    "fetch", epilog="\b\nExamples:\n  advisor fetch\n  advisor fetch qwen2.5-0.5b-instruct bge-small-zh-v1.5"
+)
 @click.argument("models", nargs=-1)
 @lang_option
 def command(models: tuple[str, ...], lang: str | None) -> None:

@@ -28,9 +28,7 @@ Examples:
 @click.option("--columns", help="Which column is what, e.g. text=body.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with probabilities and sources.")
 @lang_option
-def command(
-    run: str, text: str | None, path: str | None, columns: str | None, as_json: bool, lang: str | None
-) -> None:
+def command(run: str, text: str | None, path: str | None, columns: str | None, as_json: bool, lang: str | None) -> None:
     """Answer TEXT, every row of a file, or standard input line by line, with the artifact of RUN."""
     folder = runs.find_run(run)
     from executors.run import open_predictor, read_about

@@ -61,8 +61,8 @@ def command(
     """
     tongue = language(lang)
     folder, plan = _prepare(run, method, parse_columns(columns), given)
-    changes: dict[str, Any] = {"params": {**plan.params, **parse_settings(settings)}}
-    plan = dataclasses.replace(plan, **changes, **({} if seed is None else {"seed": seed}))
+    params = {**plan.params, **parse_settings(settings)}
+    plan = dataclasses.replace(plan, params=params, seed=plan.seed if seed is None else seed)
     execute(folder, plan, tongue, dry_run=dry_run, as_json=as_json)
 
 

@@ -51,7 +51,9 @@ def parse_columns(text: str | None) -> dict[str, str]:
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
     wrong = [part for part in parts if "=" not in part]
     if wrong:
-        raise UserError.of([Problem(f"--columns: '{p}' is not role=column", "e.g. --columns text=body,label=intent") for p in wrong])
+        raise UserError.of(
+            [Problem(f"--columns: '{p}' is not role=column", "e.g. --columns text=body,label=intent") for p in wrong]
+        )
     return {role.strip(): name.strip() for role, _, name in (part.partition("=") for part in parts)}
 
 

@@ -18,8 +18,8 @@ class Gauge(Protocol):
     def columns(self, data: str) -> tuple[str, ...]:
         """The columns of a file whose roles cannot be told from their names; empty where they can."""
 
-    def measure(self, inputs: Inputs) -> tuple[Facts, tuple[Text, ...]]:
-        """The facts of these inputs, and what to know about them. Nothing about the machine."""
+    def measure(self, inputs: Inputs, known: Facts) -> tuple[Facts, tuple[Text, ...]]:
+        """The facts of these inputs beside what is known, and what to know about them. Nothing about the machine."""
 
     def machine(self) -> Facts:
         """The facts of this machine."""
@@ -38,10 +38,10 @@ class Profiler:
             return table.columns
         return ()
 
-    def measure(self, inputs: Inputs) -> tuple[Facts, tuple[Text, ...]]:
+    def measure(self, inputs: Inputs, known: Facts) -> tuple[Facts, tuple[Text, ...]]:
         from advisor.profile import measure
 
-        profile = measure(inputs)
+        profile = measure(inputs, Facts({name: fact for name, fact in known.items() if fact.origin == "asked"}))
         return profile.facts.without(*MACHINE), profile.warnings
 
     def machine(self) -> Facts:

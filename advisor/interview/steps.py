@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,11 +37,7 @@ class State:
     skipped: frozenset[str] = frozenset()
     columns: tuple[str, ...] = ()  # of the data file, where their roles must be asked
     correcting: str = ""  # the fact the user wants to change
-    told: Mapping[str, tuple[Text, ...]] = field(default_factory=dict)  # input -> what to know of it
-
-    @property
-    def warnings(self) -> tuple[Text, ...]:
-        return tuple(text for texts in self.told.values() for text in texts)
+    warnings: tuple[Text, ...] = ()  # about the inputs
 
     def settle(self, *steps: str) -> State:
         return replace(self, settled=self.settled | set(steps))
@@ -72,10 +68,8 @@ def begin(prefilled: Facts) -> State:
 def absorb(state: State, inputs: Inputs, gauge: Gauge) -> State:
     """The state with inputs that were given beforehand, measured."""
     state = replace(state, inputs=inputs)
-    for name in ("data", "docs", "model"):
-        if getattr(inputs, name):
-            state = _measure(state, gauge, name).settle(name, *(("test",) if name == "data" else ()))
-    return state
+    given = [name for name in ("data", "docs", "model") if getattr(inputs, name)]
+    return measured(state, gauge).settle(*given, "test") if given else state
 
 
 def next_step(state: State) -> Step | None:
@@ -284,7 +278,7 @@ class HeldOutStep(InputStep):
 
     def take(self, state: State, reply: str, gauge: Gauge) -> State:
         test = held_out_beside(state.inputs.data or "") if reply == "use" else None
-        return _measure(replace(state, inputs=replace(state.inputs, test=test)), gauge, "data")
+        return measured(replace(state, inputs=replace(state.inputs, test=test)), gauge)
 
 
 class DocumentsStep(InputStep):
@@ -293,7 +287,7 @@ class DocumentsStep(InputStep):
     id, kind = "docs", "folder"
 
     def take(self, state: State, reply: str, gauge: Gauge) -> State:
-        return _measure(replace(state, inputs=replace(state.inputs, docs=reply)), gauge, "docs")
+        return measured(replace(state, inputs=replace(state.inputs, docs=reply)), gauge)
 
 
 class ModelStep(InputStep):
@@ -368,20 +362,17 @@ def held_out_beside(data: str) -> str:
 def _data_settled(state: State, gauge: Gauge) -> State:
     """Measure the data as soon as nothing about it is left to ask."""
     unknown = state.columns and len(state.inputs.columns) < len(ROLES)
-    return state if unknown or held_out_beside(state.inputs.data or "") else _measure(state, gauge, "data")
+    return state if unknown or held_out_beside(state.inputs.data or "") else measured(state, gauge)
 
 
-def _measure(state: State, gauge: Gauge, name: str) -> State:
-    """The state with what one input shows. A measurement stands over what was said."""
-    given = state.inputs
-    data = Inputs(data=given.data, test=given.test, columns=given.columns)
-    part = {"data": data, "docs": Inputs(docs=given.docs), "model": Inputs(model=given.model)}[name]
-    facts, warnings = gauge.measure(part)
-    return replace(state, facts=state.facts.with_(*facts.values()), told={**state.told, name: warnings})
+def measured(state: State, gauge: Gauge) -> State:
+    """The state with what its inputs show, taken together. A measurement stands over what was said."""
+    facts, warnings = gauge.measure(state.inputs, state.facts)
+    return replace(state, facts=state.facts.with_(*facts.values()), warnings=warnings)
 
 
 def _with_model(state: State, name: str, gauge: Gauge) -> State:
-    return _measure(replace(state, inputs=replace(state.inputs, model=name)), gauge, "model")
+    return measured(replace(state, inputs=replace(state.inputs, model=name)), gauge)
 
 
 def _later(lang: str) -> Option:

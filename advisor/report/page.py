@@ -134,13 +134,13 @@ def _chart(result: Result, floor: Result | None, lang: str) -> Chart:
     def place(value: float) -> float:
         return round(100 * (value - least) / (most - least), 2)
 
-    bars = tuple(
-        Bar(name, formats.score(s.value), _alt(name, s, lang), *map(place, (0, s.value, s.low, s.high)), tone)
-        for name, s, tone in pairs
-    )
+    def bar(name: str, score: Score, tone: str) -> Bar:
+        figure, alt = formats.score(score.value), _alt(name, score, lang)
+        return Bar(name, figure, alt, place(0), place(score.value), place(score.low), place(score.high), tone)
+
     ticks = tuple((25.0 * n, formats.number(least + (most - least) * n / 4)) for n in range(5))
     metric = words.label("metric", result.metric, lang)
-    return Chart(say("report.chart_caption", lang, metric=metric), bars, ticks)
+    return Chart(say("report.chart_caption", lang, metric=metric), tuple(bar(*pair) for pair in pairs), ticks)
 
 
 def _axis(scores: Iterable[Score]) -> tuple[float, float]:

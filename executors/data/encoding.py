@@ -1,7 +1,8 @@
 """In which encoding a text file is: told from its bytes, streamed, so that a large file costs no memory.
 
 Covered: UTF-8 with or without BOM, UTF-16 and UTF-32 with BOM, GB18030 (and so GBK, GB2312), Big5, Windows-1252.
-Not covered: UTF-16 without BOM, Japanese and Korean legacy encodings: refused with a way to convert them.
+Not covered: UTF-16 without BOM, Cyrillic and Shift-JIS are refused with a way to convert them. EUC-KR and EUC-JP
+use the very bytes of Chinese and are read as GB18030, which the table's note says.
 """
 
 from __future__ import annotations

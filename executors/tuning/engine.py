@@ -148,7 +148,8 @@ def _log(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
         values = {names[k]: round(float(v), 8) for k, v in record.items() if k in names}
         if values:
             entries.setdefault(record["step"], {"step": record["step"]}).update(values)
-    return [entries[step] for step in sorted(entries)]
+    order = ("step", *names.values())
+    return [{name: entries[step][name] for name in order if name in entries[step]} for step in sorted(entries)]
 
 
 class _Guard(TrainerCallback):  # type: ignore[misc]

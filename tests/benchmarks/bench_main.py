@@ -92,7 +92,9 @@ def methods(task: str) -> list[Figure]:
         for metric, s in results[name]["scores"].items():
             if metric == results[name]["metric"] or metric == "hit@5":
                 bounds = (s["low"], s["high"])
-                figures.append(Figure(f"{task}, {name}: {metric}", s["value"], n=s["n"], interval=bounds, command=command))
+                figures.append(
+                    Figure(f"{task}, {name}: {metric}", s["value"], n=s["n"], interval=bounds, command=command)
+                )
     metric = results["baseline"]["metric"]
     low, high = results[recommended]["scores"][metric]["low"], results["baseline"]["scores"][metric]["high"]
     figures.append(Figure(f"{task}: {recommended}'s low end above the floor's high end", low, high, ">"))

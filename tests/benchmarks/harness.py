@@ -69,5 +69,7 @@ def finish(name: str, figures: list[Figure]) -> int:
 def advisor(*arguments: str, runs: Path) -> str:
     """Call the command line as a user does; its stdout. Progress goes to this process's stderr."""
     environment = {**os.environ, "ADVISOR_RUNS": str(runs), "OMP_WAIT_POLICY": "PASSIVE"}
-    done = subprocess.run([*ADVISOR, *arguments], stdout=subprocess.PIPE, text=True, env=environment, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [*ADVISOR, *arguments], stdout=subprocess.PIPE, text=True, env=environment, check=True, cwd=ROOT
+    )
     return done.stdout

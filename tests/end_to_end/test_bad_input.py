@@ -108,7 +108,9 @@ def test_a_wrong_answers_file_is_told_every_fault(advisor: Advisor) -> None:
         assert part in err
 
 
-def test_no_network_and_no_cache_says_what_to_do(decided: Path, monkeypatch: pytest.MonkeyPatch, advisor: Advisor) -> None:
+def test_no_network_and_no_cache_says_what_to_do(
+    decided: Path, monkeypatch: pytest.MonkeyPatch, advisor: Advisor
+) -> None:
     monkeypatch.setenv("ADVISOR_CACHE", str(Path("cache").resolve()))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")

@@ -1,0 +1,243 @@
+"""What would change the outcome: each fact moved through its values, thresholds of numbers found by search.
+
+Also the choice of questions, which is the same matter: a fact is worth asking only while some answer to it could
+still change the methods.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from advisor.conditions import Against, Compare, Condition, Ratio, Value
+from advisor.facts import Assuming, Facts, FactSpec, load_vocabulary
+from advisor.flowchart import Question, load_chart, methods_for, walk
+
+Methods = tuple[str, ...]
+
+LARGEST = 10**13  # numbers are tried up to here: ten trillion tokens
+BISECTIONS = 60  # enough to bring a float's interval below any printed digit
+
+
+@dataclass(frozen=True)
+class Move:
+    """A fact at another value, and the methods that follow. `steps` is how far it was moved, for sorting.
+
+    Of a number `value` is the first one on the way at which the methods change; `direction` is 1 up, -1 down.
+    """
+
+    fact: str
+    now: Value | None
+    value: Value
+    methods: Methods
+    direction: int
+    steps: float
+
+
+class Mover:
+    """The outcome of some facts, and of the same facts with one or two changed."""
+
+    def __init__(self, believed: Mapping[str, Value]) -> None:
+        self.believed = dict(believed)
+        self.base = self.methods({})
+        self._view = Assuming(self.believed)
+
+    def methods(self, changes: Mapping[str, Value]) -> Methods:
+        return methods_for(load_chart(), Assuming({**self.believed, **changes}))
+
+    def value(self, fact: str) -> Value | None:
+        """What holds now, known or assumed; None where the fact means nothing here."""
+        return self._view.value(fact)
+
+    def moves(self, spec: FactSpec) -> list[Move]:
+        """Every other option, or the nearest threshold on each side, that changes the methods."""
+        now = self.value(spec.id)
+        if now is None:
+            return []
+        if spec.type in ("integer", "number"):
+            return list(self._thresholds(spec, float(now)))
+        options: Sequence[Value] = spec.options or (True, False)
+        found = []
+        for option in options:
+            if option != now and (methods := self.methods({spec.id: option})) != self.base:
+                way = options.index(option) - options.index(now) if spec.ordered else 1
+                found.append(Move(spec.id, now, option, methods, 1 if way > 0 else -1, abs(way)))
+        return found
+
+    def share(self, spec: FactSpec) -> float:
+        """The share of other answers to this fact that would change the methods, from 0 to 1."""
+        now = self.value(spec.id)
+        others = [v for v in sample(spec) if v != now]
+        changed = sum(self.methods({spec.id: v}) != self.base for v in others)
+        return changed / len(others) if others else 0.0
+
+    def _thresholds(self, spec: FactSpec, now: float) -> Iterator[Move]:
+        values = grid(spec)
+        upward = values[bisect.bisect_right(values, now) :]
+        downward = values[: bisect.bisect_left(values, now)][::-1]
+        for direction, way in ((1, upward), (-1, downward)):
+            before = now
+            for value in way:
+                if self.methods({spec.id: _typed(spec, value)}) != self.base:
+                    yield self._threshold(spec, now, before, value, direction)
+                    break
+                before = value
+
+    def _threshold(self, spec: FactSpec, now: float, same: float, other: float, direction: int) -> Move:
+        """The value nearest to `same` at which the methods are no longer the base, by bisection."""
+        for _ in range(BISECTIONS):
+            if spec.type == "integer" and abs(other - same) <= 1:
+                break
+            middle = (same + other) / 2 if spec.type == "number" else float((int(same) + int(other)) // 2)
+            if self.methods({spec.id: _typed(spec, middle)}) != self.base:
+                other = middle
+            else:
+                same = middle
+        value = _typed(spec, self._rounded(spec, other))
+        steps = abs(math.log10((float(value) + 1) / (now + 1))) if spec.maximum != 1 else 4 * abs(float(value) - now)
+        return Move(spec.id, _typed(spec, now), value, self.methods({spec.id: value}), direction, steps)
+
+    def _rounded(self, spec: FactSpec, value: float) -> float:
+        """A float threshold to the fewest digits that still lie on the changed side."""
+        if spec.type == "integer":
+            return value
+        candidates = (round(value, digits) for digits in range(1, 6))
+        return next((c for c in candidates if abs(c - value) < 1e-3 and self.methods({spec.id: c}) != self.base), value)
+
+
+def all_moves(believed: Mapping[str, Value]) -> list[Move]:
+    """Every move that changes the methods, nearest first."""
+    mover = Mover(believed)
+    moves = [move for name in relevant() for move in mover.moves(load_vocabulary()[name])]
+    return sorted(moves, key=lambda move: move.steps)
+
+
+# -- which values to try -----------------------------------------------------------------------------
+
+
+def _typed(spec: FactSpec, value: float) -> Value:
+    return int(value) if spec.type == "integer" else float(value)
+
+
+@functools.cache
+def relevant() -> tuple[str, ...]:
+    """The facts that the chart, the cards' needs, or an assumption look at, in the vocabulary's order."""
+    named = {leaf_name for condition in _conditions() for leaf in condition.leaves() for leaf_name in leaf.names}
+    named |= {node.fact for node in load_chart().nodes.values() if node.fact}
+    return tuple(name for name in load_vocabulary() if name in named)
+
+
+def _conditions() -> Iterator[Condition]:
+    yield from load_chart().conditions()
+    for spec in load_vocabulary().values():
+        yield from (rule.when for rule in spec.default if rule.when is not None)
+
+
+@functools.cache
+def bounds() -> Mapping[str, tuple[float, ...]]:
+    """The numbers a fact is compared with, by fact, sorted."""
+    found: dict[str, set[float]] = {}
+    for condition in _conditions():
+        for leaf in condition.leaves():
+            if isinstance(leaf, Compare) and leaf.ranks is None and not isinstance(leaf.bound, (bool, str, tuple)):
+                found.setdefault(leaf.fact, set()).add(float(leaf.bound))
+    return {name: tuple(sorted(values)) for name, values in found.items()}
+
+
+@functools.cache
+def compared() -> frozenset[str]:
+    """The facts that are compared with another fact, so that no constant tells where their thresholds lie."""
+    pairs = (leaf for c in _conditions() for leaf in c.leaves() if isinstance(leaf, (Ratio, Against)))
+    return frozenset(name for leaf in pairs for name in leaf.names)
+
+
+@functools.cache
+def _grid(fact: str) -> tuple[float, ...]:
+    spec = load_vocabulary()[fact]
+    if spec.maximum == 1:
+        values = {n / 20 for n in range(21)}
+    else:
+        values = {n * 10.0**power for power in range(-1, 14) for n in (1, 3)}
+    step = 1 if spec.type == "integer" else 1e-6
+    near = {edge for bound in bounds().get(fact, ()) for edge in (bound - step, bound, bound + step)}
+    top = min(spec.maximum, LARGEST)
+    whole = (float(int(v)) if spec.type == "integer" else v for v in values | near | {spec.minimum})
+    return tuple(sorted({v for v in whole if spec.minimum <= v <= top}))
+
+
+def grid(spec: FactSpec) -> tuple[float, ...]:
+    """The numbers at which a fact is tried before bisection: two a decade, and around every known bound."""
+    return _grid(spec.id)
+
+
+def sample(spec: FactSpec) -> tuple[Value, ...]:
+    """A few values that stand for all: every option, or numbers from each region between bounds."""
+    if spec.type not in ("integer", "number"):
+        return spec.options or (True, False)
+    values = {spec.minimum, *bounds().get(spec.id, ())}
+    if spec.id in compared() or len(values) == 1:
+        top = min(spec.maximum, LARGEST)
+        values |= {top} if top <= 1 else {v for v in (1.0, 30.0, 1e3, 3e4, 1e6, 1e9, 1e12) if spec.minimum <= v <= top}
+    return tuple(_typed(spec, v) for v in sorted(values))
+
+
+# -- questions ---------------------------------------------------------------------------------------
+
+
+class Partly:
+    """A view of what is known, with assumptions for the facts that will not be asked; the rest is open."""
+
+    def __init__(self, believed: Mapping[str, Value], settled: set[str]) -> None:
+        self.believed, self.settled = believed, settled
+        self._assuming = Assuming(believed)
+
+    def value(self, fact_id: str) -> Value | None:
+        return None if self.open(fact_id) else self._assuming.value(fact_id)
+
+    def known(self, fact_id: str) -> bool:
+        return fact_id in self.believed
+
+    def open(self, fact_id: str) -> bool:
+        if fact_id in self.believed or fact_id in self.settled:
+            return False
+        applies = load_vocabulary()[fact_id].applies
+        return applies is None or applies.holds(self) is not False
+
+
+def next_question(facts: Facts, skipped: Iterable[str] = ()) -> Question | None:
+    """What to ask next: the opening facts, then what the walk needs and whose answer can still change the methods.
+
+    `skipped` facts, and facts that are there as assumed, are not asked again. None where nothing is left to ask.
+    """
+    chart, specs = load_chart(), load_vocabulary()
+    believed = facts.believed()
+    settled = {*skipped, *(f.id for f in facts.values() if f.origin == "assumed")}
+    opening = [node.fact for node in chart.nodes.values() if node.kind == "ask"]
+    for fact in opening:
+        if fact not in believed and fact not in settled:
+            return Question(fact, specs[fact].why)
+    settled |= {spec.id for spec in specs.values() if not spec.interview}
+    while isinstance(step := walk(chart, view := Partly(believed, settled)), Question):
+        asked_here = specs[step.fact].ask_when
+        if (asked_here is None or asked_here.holds(view) is not False) and matters(step.fact, believed, settled):
+            return step
+        settled.add(step.fact)
+    return None
+
+
+def matters(fact: str, believed: Mapping[str, Value], settled: set[str]) -> bool:
+    """Whether two answers to `fact` can lead to different methods, other facts assumed or one of them answered."""
+    specs, mover = load_vocabulary(), Mover(believed)
+    values = sample(specs[fact])
+    if len({mover.methods({fact: value}) for value in values}) > 1:
+        return True
+    for other in relevant():
+        if other == fact or other in believed or other in settled:
+            continue
+        for answer in sample(specs[other]):
+            if len({mover.methods({fact: value, other: answer}) for value in values}) > 1:
+                return True
+    return False
