@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from advisor.conditions import All, Condition, Leaf, Truth, View, figure, parse, translated
+from advisor.conditions import All, Any_, Condition, Leaf, Truth, View, figure, parse, translated
 from advisor.facts import load_vocabulary
 from advisor.texts import KNOWLEDGE, read_knowledge
 from executors.base import Text
@@ -133,13 +133,17 @@ class Memory(Leaf):
 
 
 def why_not(condition: Condition, view: View) -> str:
-    """The sums of the comparisons that fail, joined: what a veto shows."""
+    """The sums of the comparisons that fail, joined: what a veto shows. Of alternatives, the first that has values."""
     if condition.holds(view) is not False:
         return ""
     if isinstance(condition, Leaf):
-        return condition.failure(view)
-    failing = [leaf.failure(view) for leaf in condition.leaves() if leaf.holds(view) is False]
-    return "; ".join(dict.fromkeys(failing))
+        valued = all(view.value(name) is not None for name in condition.names)
+        return condition.failure(view) if valued or isinstance(condition, Memory) else ""
+    if isinstance(condition, Any_):
+        return next((total for part in condition.parts if (total := why_not(part, view))), "")
+    if isinstance(condition, All):
+        return "; ".join(dict.fromkeys(total for part in condition.parts if (total := why_not(part, view))))
+    return "; ".join(leaf.failure(view) for leaf in condition.leaves() if leaf.holds(view) is False)
 
 
 # -- loading -----------------------------------------------------------------------------------------

@@ -101,8 +101,9 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except UserError as error:
         return _fail(error.message, error.hint)
-    except (KeyboardInterrupt, click.Abort) as stop:
-        click.echo(f"\ninterrupted{': ' if stop.args else ''}{' '.join(map(str, stop.args))}", err=True)
+    except click.Abort as stop:  # click's word for Ctrl-C; what was kept is said in the interruption itself
+        kept = stop.__cause__.args if stop.__cause__ else ()
+        click.echo(": ".join(["interrupted", *map(str, kept)]), err=True)
         return 130
     except BrokenPipeError:  # the reader of a pipe has left, as in `advisor report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

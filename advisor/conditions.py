@@ -40,9 +40,17 @@ class View(Protocol):
 class Spec(Protocol):
     """What the parser must know of a fact."""
 
-    type: str
-    options: tuple[str, ...]
-    ordered: bool
+    @property
+    def type(self) -> str:
+        """choice, boolean, integer or number."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of a choice, in order where it is ordered."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the options of a choice can be compared."""
 
 
 class Condition:
@@ -112,7 +120,8 @@ class Compare(Leaf):
             return value is self.bound if isinstance(self.bound, bool) else value == self.bound
         if self.operator == "in":
             return value in self.bound
-        left, right = (value, self.bound) if self.ranks is None else (self.ranks[value], self.ranks[self.bound])
+        left: Any = value if self.ranks is None else self.ranks[value]
+        right: Any = self.bound if self.ranks is None else self.ranks[self.bound]
         return bool(left >= right if self.operator == "at_least" else left <= right)
 
     def failure(self, view: View) -> str:
@@ -141,9 +150,8 @@ class Ratio(Leaf):
 
     def failure(self, view: View) -> str:
         value, per = view.value(self.fact), view.value(self.per)
-        return (
-            f"{self.fact} / {self.per} = {figure(value)} / {figure(per)} {OPPOSITES[self.operator]} {figure(self.bound)}"
-        )
+        quotient = f"{self.fact} / {self.per} = {figure(value)} / {figure(per)}"
+        return f"{quotient} {OPPOSITES[self.operator]} {figure(self.bound)}"
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,9 @@ class Known(Leaf):
 
     def holds(self, view: View) -> Truth:
         return view.known(self.fact)
+
+    def support(self, view: View) -> tuple[str, ...]:
+        return (self.fact,) if view.known(self.fact) else ()  # that a fact is unknown is not itself assumed
 
     def missing(self, view: View) -> str | None:
         return None
@@ -327,9 +338,7 @@ def _fact(name: object, specs: Mapping[str, Spec], where: str, faults: list[str]
     return False
 
 
-def _comparison(
-    raw: Mapping[str, Any], specs: Mapping[str, Spec], where: str, faults: list[str]
-) -> Condition | None:
+def _comparison(raw: Mapping[str, Any], specs: Mapping[str, Spec], where: str, faults: list[str]) -> Condition | None:
     used = [key for key in raw if key in COMPARISONS]
     strange = set(raw) - {"fact", "per", "times", *COMPARISONS}
     if len(used) != 1 or strange:
@@ -337,7 +346,8 @@ def _comparison(
         return None
     (operator,) = used
     names = [raw["fact"], *([raw["per"]] if "per" in raw else []), *([raw[operator]] if "_fact" in operator else [])]
-    if not all([_fact(name, specs, where, faults) for name in names]):
+    known = [_fact(name, specs, where, faults) for name in names]
+    if not all(known):
         return None
     if "_fact" in operator:
         return Against(names[0], operator.removesuffix("_fact"), names[1], float(raw.get("times", 1)))

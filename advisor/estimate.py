@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import executors
@@ -12,7 +12,7 @@ from advisor.decision import Inputs
 from advisor.hardware import Range, Rig, own_accelerator, reference_cpu
 from advisor.profile.data import measure_data
 from advisor.profile.documents import measure_documents
-from advisor.profile.machine import Machine, measure_machine
+from advisor.profile.machine import Machine, measure_machine, measure_tflops
 from advisor.profile.model import measure_model
 from advisor.quote import ENCODER, PASSAGE_TOKENS, PASSAGES, REFERENCE_PARAMETERS, serving_seconds
 from advisor.texts import LANGUAGES, text
@@ -21,11 +21,13 @@ from executors.base import Plan, Text, parse_params
 START = (3.0, 25.0)  # seconds to import the libraries and read the weights: from a warm and from a cold disk
 BASELINE = (0.5, 5.0)
 FIT = (1.0, 10.0)  # a head's cross-validation
+SHOTS = 8  # where a plan leaves the number to the method
+CALIBRATED = 48  # training texts that labels are calibrated on
 TURN_TOKENS = 12  # a message's own marks in a chat template
 INSTRUCTION_TOKENS = 40
-LABEL_TOKENS = 4
-TRAINED = {"peft": (4, 4.6), "full": (6, 6.6)}  # FLOPs a parameter and token; attention and checkpoints come on top
-SCORED_ROWS = 25  # rows the development loss is watched on at most
+LABEL_TOKENS = 6
+TRAINED = {"peft": (3.5, 4.6), "full": (5.2, 6.6)}  # FLOPs a parameter and token: a small model's table of embeddings
+# computes nothing (low); attention, optimizer and checkpoints come on top (high)
 
 
 @dataclass(frozen=True)
@@ -47,24 +49,25 @@ def estimate_text(plan: Plan) -> Text:
     tokens = measure_documents(plan.docs).tokens if plan.docs else 0
     rows = Rows(data.train, data.test, data.input_tokens, data.answer_tokens, len(data.labels), tokens)
     machine = measure_machine()
-    low, high = estimate_seconds(plan, rows, machine)
+    measured = None if machine.gpu_memory_gb else measure_tflops()
+    low, high = estimate_seconds(plan, rows, machine, measured)
     time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
     return text("quote.estimate", time=time, machine=machine.name, train=data.train, test=data.test)
 
 
-def estimate_seconds(plan: Plan, rows: Rows, machine: Machine) -> Range:
-    """Seconds (low, high) from start to score, weights being here already."""
-    rig = rig_of(machine)
+def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None) -> Range:
+    """Seconds (low, high) from start to score, weights being here already. `tflops` is the CPU's rate, if measured."""
+    rig = rig_of(machine, tflops)
     work = ESTIMATES[plan.executor](plan, rows, rig)
     started = (0.0, 0.0) if plan.executor == "baseline" else START
     return started[0] + work[0] + BASELINE[0], started[1] + work[1] + BASELINE[1]  # the floor runs beside it
 
 
-def rig_of(machine: Machine) -> Rig:
+def rig_of(machine: Machine, tflops: float | None = None) -> Rig:
     """The machine with its speed."""
     if machine.gpu_memory_gb:
         return own_accelerator(machine.gpu_memory_gb, 1, machine.gpu_names[0])
-    return reference_cpu(machine.cores, machine.memory_gb)
+    return reference_cpu(machine.cores, machine.memory_gb, tflops)
 
 
 def _baseline(plan: Plan, rows: Rows, rig: Rig) -> Range:
@@ -76,8 +79,10 @@ def _probe(plan: Plan, rows: Rows, rig: Rig) -> Range:
 
 
 def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    shots = int(_params(plan).shots)
+    shots = SHOTS if _params(plan).shots is None else int(_params(plan).shots)
     shared = _instruction(rows) + shots * (rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS)
+    if plan.task == "classification":
+        rows = replace(rows, test=rows.test + CALIBRATED)
     return _answers(plan, rows, rig, shared=shared, own=rows.input_tokens + TURN_TOKENS)
 
 
@@ -90,12 +95,12 @@ def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
 def _tuned(plan: Plan, rows: Rows, rig: Rig) -> Range:
     from executors.tuning.params import count_steps
 
-    params = _params(plan)
-    length = min(_instruction(rows) + rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS, params.max_length)
-    tokens = count_steps(params, rows.train) * params.batch_size * length
-    k = TRAINED[plan.executor]
-    n = _parameters(plan)
-    trained = _over((k[0] * n * tokens, k[1] * n * (tokens + 10 * SCORED_ROWS * length)), rig)
+    params, n = _params(plan), _parameters(plan)
+    length = min(rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS, params.max_length)
+    tokens = count_steps(params, rows.train) * (_instruction(rows) + params.batch_size * length)  # read once a batch
+    watched = 2 * n * params.development * tokens  # about one look at the development rows a pass
+    low, high = TRAINED[plan.executor]
+    trained = _over((low * n * tokens, high * n * tokens + watched), rig)
     answered = _answers(plan, rows, rig, shared=_instruction(rows), own=rows.input_tokens + TURN_TOKENS)
     return _sum(trained, answered, START)  # the finished model is loaded anew before it is scored
 

@@ -101,6 +101,7 @@ class FactSpec:
     ask_when: Condition | None  # asked only where this can hold
     measured_by: Text  # empty where it cannot be measured
     applies: Condition | None
+    doubt: float  # from 0 to 1: how likely the assumption is to be wrong, at a guess
     default: tuple[Assumption, ...]
 
 
@@ -154,8 +155,11 @@ def _spec(name: str, raw: Mapping[str, Any], drafts: Mapping[str, _Draft], fault
         else None,
         measured_by=translated(raw.get("measured_by"), f"{name}.measured_by", faults, required=False),
         applies=parse(raw["applies"], drafts, f"{name}.applies", faults) if "applies" in raw else None,
+        doubt=float(raw.get("doubt", -1)),
         default=tuple(_assumption(name, rule, drafts, faults) for rule in raw.get("default") or ()),
     )
+    if not 0 <= spec.doubt <= 1:
+        faults.append(f"{name}.doubt: expected a number from 0 to 1, got {raw.get('doubt')!r}")
     if not spec.default or spec.default[-1].when is not None:
         faults.append(f"{name}.default: the last assumption must have no 'when'")
     faults += [f"{name}.default: {problem}" for a in spec.default if (problem := wrong_value(spec, a.value))]
@@ -175,7 +179,11 @@ def wrong_value(spec: FactSpec, value: object) -> str:
     """What is wrong with a value, or an empty string."""
     if spec.type == "choice":
         known = ", ".join(spec.options)
-        return "" if value in spec.options else f"'{value}' is not an option{did_you_mean(str(value), spec.options)}: {known}"
+        return (
+            ""
+            if value in spec.options
+            else f"'{value}' is not an option{did_you_mean(str(value), spec.options)}: {known}"
+        )
     if spec.type == "boolean":
         return "" if isinstance(value, bool) else f"expected true or false, got {value!r}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -304,24 +312,29 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
         return mapping
 
 
+EXAMPLE = """an answers file looks like this:
+training_budget: small
+labelled_examples: 800
+knowledge_change: weekly"""
+
+
 def _read_mapping(path: Path) -> Mapping[str, Any]:
-    example = "an answers file looks like this:\ntraining_budget: small\nlabelled_examples: 800\nknowledge_change: weekly"
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"no file {path}", "check the path; " + example) from None
+        raise UserError(f"no file {path}", "check the path; " + EXAMPLE) from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder, not an answers file", example) from None
+        raise UserError(f"{path} is a folder, not an answers file", EXAMPLE) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
     try:
-        raw = yaml.load(content, Loader=_UniqueKeys)  # noqa: S506  # a subclass of the safe loader
+        raw = yaml.load(content, Loader=_UniqueKeys)  # a subclass of the safe loader
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}", example) from None
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}", EXAMPLE) from None
     if raw is None:
-        raise UserError(f"{path} is empty", example + "\n{} stands for “nothing is known”")
+        raise UserError(f"{path} is empty", EXAMPLE + "\n{} stands for “nothing is known”")
     if not isinstance(raw, Mapping):
-        raise UserError(f"{path} holds a {type(raw).__name__}, not a mapping of facts to values", example)
+        raise UserError(f"{path} holds a {type(raw).__name__}, not a mapping of facts to values", EXAMPLE)
     return raw
 
 
@@ -372,10 +385,11 @@ class Assuming:
 
     def value(self, fact_id: str) -> Value | None:
         value = self.values.get(fact_id)
-        if value is not None:
-            return value
-        rule = self.assumption(fact_id)
-        return None if rule is None else rule.value
+        if value is None:
+            rule = self.assumption(fact_id)
+            return None if rule is None else rule.value
+        applies = self.specs[fact_id].applies
+        return value if applies is None or applies.holds(self) else None
 
     def known(self, fact_id: str) -> bool:
         return fact_id in self.values

@@ -203,7 +203,9 @@ def _node(name: str, raw: Mapping[str, Any], nodes: Mapping[str, Any], named: _N
         faults.append(f"{name}: a node is one of ask, test, end; got {', '.join(kinds) or 'none'}")
         return Node(name, "end", {}, methods=("prompt",))
     if kinds == ["end"]:
-        return Node(name, "end", translated(raw.get("text"), name, faults), methods=_method_names(raw["end"], name, faults))
+        return Node(
+            name, "end", translated(raw.get("text"), name, faults), methods=_method_names(raw["end"], name, faults)
+        )
     edges = tuple(
         _edge(body, f"{name}.edges[{number}]", nodes, named, faults)
         for number, body in enumerate(raw.get("edges") or (), 1)

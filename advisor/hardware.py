@@ -17,7 +17,8 @@ from advisor.texts import read_knowledge
 Range = tuple[float, float]
 
 USABLE = 0.9  # of an accelerator's memory; the rest goes to the driver and to fragmentation
-MANY_CORES = 16  # matrix rates stop growing with cores about here, where memory bandwidth is shared
+MANY_CORES = 16  # matrix rates stop growing with cores about here
+MANY_CHANNELS = 4  # times the reference's bandwidth: what a desktop's memory reaches with all cores
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Rig:
         return self.peak_tflops[0] * 1e12 * self.share[0], self.peak_tflops[1] * 1e12 * self.share[1]
 
 
-def reference_cpu(cores: int = 2, memory_gb: float = 8) -> Rig:
-    """The measured two-core CPU, scaled to `cores` physical cores. float32."""
+def reference_cpu(cores: int = 2, memory_gb: float = 8, tflops: float | None = None) -> Rig:
+    """A CPU at its measured float32 rate, else the reference of two cores scaled to `cores` physical ones."""
     data = read_knowledge("hardware.yaml")
     entry, share = data["cpu"], data["utilisation"]
     scale = min(max(cores, 1), MANY_CORES) / 2
@@ -60,9 +61,9 @@ def reference_cpu(cores: int = 2, memory_gb: float = 8) -> Rig:
         name=f"CPU ({cores} cores)",
         count=1,
         memory_gb=memory_gb,
-        peak_tflops=(entry["tflops"] * scale,) * 2,
+        peak_tflops=(tflops, tflops) if tflops else _times(entry["tflops"], scale),
         share=_pair(share["cpu"]),
-        bandwidth=_times(share["bandwidth"], entry["bandwidth_gbs"] * 1e9),
+        bandwidth=_times(share["bandwidth"], entry["bandwidth_gbs"] * 1e9 * min(scale, MANY_CHANNELS)),
         usd_hour=_times(entry["rent"]["usd"], scale),
         rented=False,
         prices=(_figure(entry),),

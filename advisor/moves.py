@@ -67,12 +67,12 @@ class Mover:
                 found.append(Move(spec.id, now, option, methods, 1 if way > 0 else -1, abs(way)))
         return found
 
-    def share(self, spec: FactSpec) -> float:
-        """The share of other answers to this fact that would change the methods, from 0 to 1."""
+    def change(self, spec: FactSpec) -> float:
+        """How much another answer to this fact would change the methods: 0 nothing, 1 all of them, on average."""
         now = self.value(spec.id)
         others = [v for v in sample(spec) if v != now]
-        changed = sum(self.methods({spec.id: v}) != self.base for v in others)
-        return changed / len(others) if others else 0.0
+        distances = [_distance(self.base, self.methods({spec.id: v})) for v in others]
+        return sum(distances) / len(distances) if distances else 0.0
 
     def _thresholds(self, spec: FactSpec, now: float) -> Iterator[Move]:
         values = grid(spec)
@@ -106,6 +106,20 @@ class Mover:
             return value
         candidates = (round(value, digits) for digits in range(1, 6))
         return next((c for c in candidates if abs(c - value) < 1e-3 and self.methods({spec.id: c}) != self.base), value)
+
+
+FAMILIES = {"long_context": "rag", "small_encoder": "probe", "full": "peft", "preference": "peft", "pretrain": "cpt"}
+
+
+def _distance(one: Methods, other: Methods) -> float:
+    """How far two recommendations are apart, from 0 to 1; methods of one family are half as far as others."""
+    kin = [tuple(FAMILIES.get(method, method) for method in methods) for methods in (one, other)]
+    return (_apart(one, other) + _apart(*kin)) / 2
+
+
+def _apart(one: Methods, other: Methods) -> float:
+    """The share of the methods of either that are not in both (Jaccard)."""
+    return 1 - len({*one} & {*other}) / len({*one} | {*other})
 
 
 def all_moves(believed: Mapping[str, Value]) -> list[Move]:
@@ -179,8 +193,8 @@ def sample(spec: FactSpec) -> tuple[Value, ...]:
         return spec.options or (True, False)
     values = {spec.minimum, *bounds().get(spec.id, ())}
     if spec.id in compared() or len(values) == 1:
-        top = min(spec.maximum, LARGEST)
-        values |= {top} if top <= 1 else {v for v in (1.0, 30.0, 1e3, 3e4, 1e6, 1e9, 1e12) if spec.minimum <= v <= top}
+        spread = (n / 10 for n in range(11)) if spec.maximum == 1 else (1, 30, 1e3, 3e4, 1e6, 1e9, 1e12)
+        values |= {v for v in spread if spec.minimum <= v <= spec.maximum}
     return tuple(_typed(spec, v) for v in sorted(values))
 
 

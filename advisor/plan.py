@@ -15,7 +15,7 @@ import executors
 from advisor.decision import Decision, Inputs
 from advisor.facts import load_vocabulary
 from advisor.profile.data import DataProfile, data_spec, measure_data
-from advisor.texts import text
+from advisor.texts import read_knowledge, text
 from executors.base import (
     SCHEMA_VERSION,
     DataSpec,
@@ -38,7 +38,14 @@ NEAREST = {  # method that cannot be run yet -> the runnable one that comes near
 }
 TEXT_MODELS = ("prompt", "rag", "peft", "full")  # methods that use the plan's language model
 ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
-MOST_SHOTS = 16
+SHOTS, MOST_SHOTS, TEXT_SHOTS = 8, 24, 4  # demonstrations: of labels and numbers, at most, of free text
+RUNNABLE_FORMS = {  # of each method's forms, those this version runs; the first stands in for the others
+    "prompt": ("few_shot", "zero_shot", "calibrated"),
+    "rag": ("retrieval",),
+    "probe": ("mean_pooling",),
+    "peft": ("lora",),
+    "full": ("all",),
+}
 SHOTS_SHARE = 0.5  # of the model's window that demonstrations may fill
 WINDOW_UNKNOWN = 2048
 ONE_PASS = 20_000  # training rows from which one pass is enough
@@ -71,7 +78,8 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
     data = measure_data(inputs, _said_task(decision))
     model, embedder = inputs.model or Plan.model, inputs.embedder or Plan.embedder
     params, param_reasons = PARAMS.get(choice.method, _defaults)(decision, data, model)
-    reasons = {"executor": choice.reason, **_task_reason(decision, data), **_data_reasons(data)}
+    reasons = {"executor": choice.reason, **_form_reason(decision, choice.method)}
+    reasons |= {**_task_reason(decision, data), **_data_reasons(data)}
     needs_docs = executors.load(choice.method).needs_docs
     if needs_docs:
         reasons["docs"] = text("plan.docs", folder=str(inputs.docs))
@@ -118,6 +126,15 @@ def choose_method(decision: Decision, method: str | None = None) -> Choice:
 def _stage(method: str) -> int:
     """Retrieval first, because what is tuned later is tuned on retrieved contexts; prompting alone last."""
     return {"rag": 0, "prompt": 2}.get(method, 1)
+
+
+def _form_reason(decision: Decision, method: str) -> dict[str, Text]:
+    """Says where the recommended form of the method is not the one that runs."""
+    form, runnable = decision.variants.get(method, ""), RUNNABLE_FORMS.get(method, ())
+    if not form or not runnable or form in runnable:
+        return {}
+    forms = read_knowledge(f"methods/{method}.yaml")["variants"]
+    return {"form": text("plan.form_later", form=forms[form]["title"], runs=forms[runnable[0]]["title"])}
 
 
 def _not_yet(method: str, decision: Decision) -> UserError:
@@ -171,20 +188,23 @@ def _defaults(decision: Decision, data: DataProfile, model: str) -> Chosen:
 
 
 def _prompt(decision: Decision, data: DataProfile, model: str) -> Chosen:
-    """Demonstrations from the training rows: one a label where the labels are few, as many as fit at most."""
-    if decision.variant == "zero_shot":
+    """Demonstrations from the training rows: one a label, some of plain questions, none beside long passages."""
+    if decision.variants.get("prompt") == "zero_shot":
         return {"shots": 0}, {"shots": text("plan.zero_shot")}
     each = max(data.input_tokens + data.answer_tokens, 1)
     fitting = math.floor(SHOTS_SHARE * _window(model) / each)
-    default = executors.load("prompt").Params().shots
-    wanted = max(default, len(data.labels)) if data.task == "classification" else default
-    shots = max(min(wanted, MOST_SHOTS, data.train, fitting), 0)
-    key = "plan.shots_balanced" if data.task == "classification" else "plan.shots"
+    shots = min(_wanted_shots(data), data.train, fitting)
+    key = "plan.shots_balanced" if data.task == "classification" else "plan.shots" if shots else "plan.shots_none"
     told = text(key, shots=shots, labels=len(data.labels), rows=data.train, tokens=f"{shots * each:,.0f}")
-    params: dict[str, Any] = {"shots": shots}
+    return {"shots": shots}, {"shots": told}
+
+
+def _wanted_shots(data: DataProfile) -> int:
     if data.task == "classification":
-        params["selection"] = "balanced"
-    return params, {"shots": told}
+        return min(max(SHOTS, len(data.labels)), MOST_SHOTS)
+    if data.task == "regression":
+        return SHOTS
+    return 0 if "context" in data.columns else TEXT_SHOTS
 
 
 def _tuning(method: str) -> Callable[[Decision, DataProfile, str], Chosen]:

@@ -43,7 +43,8 @@ SHOTS = 8
 PASSAGES, PASSAGE_TOKENS = 5, 200
 INSTRUCTION_TOKENS = 60
 DOMAIN_TOKENS_UNKNOWN = 100e6
-KNOWLEDGE_TOKENS_UNKNOWN = 32_000
+KNOWLEDGE_TOKENS_UNKNOWN = 32_000  # given whole in a prompt
+CORPUS_TOKENS_UNKNOWN = 1e6  # searched
 CPU_AT_MOST = 1.5e9  # parameters; a larger model on a CPU is possible and useless
 CPU_MEMORY_GB = 32.0
 RUNTIME_GB = (0.5, 1.2)  # the interpreter, the libraries, and on a GPU the driver's context
@@ -96,14 +97,16 @@ class Quote:
 
 @dataclass(frozen=True)
 class Situation:
-    """The facts a quote is made from, with what stands in for unknown ones; `said` tells of it."""
+    """The facts a quote is made from, with what stands in for unknown ones; the texts tell of it."""
 
     facts: Facts
     parameters: float
     rows: float
     input_tokens: float
     answer_tokens: float
-    said: tuple[Text, ...]
+    about_model: tuple[Text, ...]
+    about_rows: tuple[Text, ...]
+    about_tokens: Text
 
     def number(self, fact: str) -> float | None:
         return _number(self.facts, fact)
@@ -135,18 +138,17 @@ def make_quote(facts: Facts, method: str, today: datetime.date | None = None) ->
 
 
 def _situation(facts: Facts) -> Situation:
-    said = []
-    parameters = _number(facts, "model_parameters")
-    if parameters is None:
-        said.append(text("quote.model_assumed"))
-    rows = _number(facts, "labelled_examples")
-    if not rows:
-        said.append(text("quote.rows_assumed", rows=f"{ROWS_UNKNOWN:,}"))
-    task = facts.value("task")
-    tokens_in, tokens_out = TOKENS.get(str(task), TOKENS_UNKNOWN)
-    said.append(text("quote.tokens_assumed", input=tokens_in, output=tokens_out))
+    parameters, rows = _number(facts, "model_parameters"), _number(facts, "labelled_examples")
+    tokens_in, tokens_out = TOKENS.get(str(facts.value("task")), TOKENS_UNKNOWN)
     return Situation(
-        facts, parameters or REFERENCE_PARAMETERS, rows or ROWS_UNKNOWN, tokens_in, tokens_out, tuple(said)
+        facts=facts,
+        parameters=parameters or REFERENCE_PARAMETERS,
+        rows=rows or ROWS_UNKNOWN,
+        input_tokens=tokens_in,
+        answer_tokens=tokens_out,
+        about_model=() if parameters else (text("quote.model_assumed"),),
+        about_rows=() if rows else (text("quote.rows_assumed", rows=f"{ROWS_UNKNOWN:,}"),),
+        about_tokens=text("quote.tokens_assumed", input=tokens_in, output=tokens_out),
     )
 
 
@@ -186,9 +188,12 @@ def _long_context(known: Situation) -> Quote:
 
 
 def _rag(known: Situation) -> Quote:
-    tokens = known.number("knowledge_tokens") or 0
-    said = text("quote.rag", passages=PASSAGES, tokens=PASSAGE_TOKENS)
-    quote = _untrained(known, "rag", PASSAGES * PASSAGE_TOKENS + _prompted(known), cached=0, said=(said,))
+    size = known.number("knowledge_tokens")
+    tokens = size or CORPUS_TOKENS_UNKNOWN
+    said = [text("quote.rag", passages=PASSAGES, tokens=PASSAGE_TOKENS)]
+    if not size:
+        said.append(text("quote.rag_assumed", tokens=_count(tokens)))
+    quote = _untrained(known, "rag", PASSAGES * PASSAGE_TOKENS + _prompted(known), cached=0, said=tuple(said))
     seconds = _seconds((2 * ENCODER[0] * tokens,) * 2, reference_cpu())
     index_gb = tokens / PASSAGE_TOKENS * 384 * 4 / 1e9
     return replace(
@@ -295,7 +300,7 @@ def _pretrain(known: Situation) -> Quote:
             f"time = 6 × {_count(n)} × (20–2,000 × {_count(n)} tokens) ÷ ({rig.count} × {rig.peak_tflops[0]:g} TFLOP/s "
             f"× {_percent(rig.share)}); memory = 16 bytes × {_count(n)}, over all accelerators"
         ),
-        assumptions=(*known.said, text("quote.pretrain"), *serving.said),
+        assumptions=(*known.about_model, known.about_tokens, text("quote.pretrain"), *serving.said),
         sources=(*FORMULA_SOURCES, "https://arxiv.org/abs/2203.15556"),
         prices=tuple(dict.fromkeys((*rig.prices, *serving.prices))),
     )
@@ -332,7 +337,7 @@ def _untrained(known: Situation, method: str, prompt_tokens: float, cached: floa
         per_1000_hours=serving.hours,
         hardware=serving.hardware,
         formula=serving.formula,
-        assumptions=(*known.said, *said, *serving.said),
+        assumptions=(known.about_tokens, *said, *serving.said),
         sources=FORMULA_SOURCES[:1],
         prices=serving.prices,
     )
@@ -357,7 +362,7 @@ def _trained(known: Situation, method: str, work: Work, memory_text: str) -> Quo
         per_1000_hours=serving.hours,
         hardware=hardware,
         formula=f"memory = {memory_text} + activations; time = {work.flops_text} ÷ ({_speed(rig)}); {serving.formula}",
-        assumptions=(*known.said, *why, *work.extra, *serving.said),
+        assumptions=(*known.about_model, *known.about_rows, known.about_tokens, *why, *work.extra, *serving.said),
         sources=FORMULA_SOURCES,
         prices=tuple(dict.fromkeys((*rig.prices, *serving.prices))),
     )
@@ -382,7 +387,7 @@ def _encoder(known: Situation, method: str, sizes: tuple[Range, Range], k: int, 
         per_1000_hours=_rounded(per_1000),
         hardware=text("quote.cpu", name=rig.name),
         formula=f"time = {k} × {sizes_text} × {_count(tokens)} tokens ÷ ({_speed(rig)})",
-        assumptions=(*known.said[-1:], text("quote.encoder", rows=f"{known.rows:,.0f}")),
+        assumptions=(*known.about_rows, known.about_tokens, text("quote.encoder", rows=f"{known.rows:,.0f}")),
         sources=FORMULA_SOURCES[:1],
         prices=rig.prices,
     )
@@ -526,7 +531,7 @@ def _self_hosted(known: Situation, prompt_tokens: float) -> Serving:
     seconds = serving_seconds(n, 1000, prompt_tokens, known.answer_tokens, rig)
     hours = _scaled(seconds, 1 / 3600)
     usd = hours[0] * rig.count * rig.usd_hour[0], hours[1] * rig.count * rig.usd_hour[1]
-    said = [*why, text("quote.serving", batch=BATCH)]
+    said = [*known.about_model, *why, text("quote.serving", batch=BATCH)]
     requests = known.number("requests_per_day")
     if requests and rig.kind == "gpu":
         always_on = tuple(24 * rig.count * price * 1000 / requests for price in rig.usd_hour)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from advisor import formats, words
 from advisor.decision import Decision, Ranked, Step
-from advisor.report.page import compare
+from advisor.report.page import compare, further, reason
 from advisor.texts import say
 from executors.base import Result, Score, to_dict
 
@@ -62,7 +62,7 @@ def _head(decision: Decision, lang: str, console: Console) -> None:
 
     body = Text(overflow="fold")
     body.append(words.methods_name(decision.methods, lang), style="bold green")
-    body.append(f"\n{decision.summary[lang]}\n")
+    body.append(f"\n{reason(decision, lang)}\n")
     level = formats.percent(decision.confidence.level, lang)
     body.append(say("screen.confidence", lang, level=level), style="bold")
     body.append(f"  {decision.confidence.text[lang]}", style="dim")
@@ -92,19 +92,18 @@ def _others(decision: Decision, lang: str, console: Console) -> None:
         return
     table = _grid()
     for ranked in others:
-        style = STYLES[ranked.verdict]
-        name, verdict = words.method_name(ranked.method, lang), words.label("verdict", ranked.verdict, lang)
-        table.add_row(_line(name, "bold"), _line(verdict, style), _reason(ranked, lang))
+        verdict = words.label("verdict", ranked.verdict, lang)
+        table.add_row(_line(verdict, STYLES[ranked.verdict]), _reason(ranked, lang))
     _block(console, say("screen.others", lang), table)
 
 
 def _reason(ranked: Ranked, lang: str) -> Line:
-    line = _line(ranked.why[lang])
+    line = _line(words.method_name(ranked.method, lang), "bold")
+    line.append(f"\n{ranked.why[lang]}", style="not bold")
     if ranked.sum:
-        line.append(f"\n{ranked.sum}", style="dim")
-    if ranked.missing:
-        missing = say("word.comma", lang).join(text[lang] for text in ranked.missing)
-        line.append(f"\n{say('report.missing', lang, missing=missing)}", style="dim")
+        line.append(f"\n{ranked.sum}", style="not bold dim")
+    if lacks := further(ranked, lang):
+        line.append(f"\n{lacks}", style="not bold dim")
     return line
 
 

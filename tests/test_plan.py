@@ -10,7 +10,8 @@ import yaml
 import executors
 from advisor.decision import Confidence, Decision, Inputs
 from advisor.facts import Fact
-from advisor.plan import NEAREST, choose_method, make_plan, read_plan, write_plan
+from advisor.plan import NEAREST, RUNNABLE_FORMS, choose_method, make_plan, read_plan, write_plan
+from advisor.texts import read_knowledge
 from executors.base import DataSpec, Plan, UserError
 from executors.run import check_plan
 from tests.conftest import DEMO
@@ -21,12 +22,13 @@ QUESTIONS = Inputs(
 )
 
 
-def decision(*methods: str, variant: str = "", **facts: Fact) -> Decision:
+def decision(*methods: str, form: str = "", **facts: Fact) -> Decision:
     nothing = {"en": "", "zh": ""}
     return Decision(
         run="20261121-abcd",
         methods=methods,
-        variant=variant,
+        variant=form,
+        variants={methods[0]: form} if form else {},
         summary=nothing,
         path=(),
         ranking=(),
@@ -141,12 +143,22 @@ def test_a_task_that_was_said_is_kept_and_one_that_was_assumed_is_not() -> None:
 
 def test_demonstrations_cover_the_labels() -> None:
     plan = make_plan(decision("prompt"), REQUESTS)
-    assert 12 <= plan.params["shots"] <= 16  # the demo has 12 intents
-    assert plan.params["selection"] == "balanced"
+    assert plan.params == {"shots": 12}  # the demo has 12 intents
 
 
 def test_zero_shot_has_no_demonstrations() -> None:
-    assert make_plan(decision("prompt", variant="zero_shot"), REQUESTS).params == {"shots": 0}
+    assert make_plan(decision("prompt", form="zero_shot"), REQUESTS).params == {"shots": 0}
+
+
+def test_a_form_this_version_cannot_run_is_told_with_what_runs() -> None:
+    plan = make_plan(decision("prompt", form="retrieved"), REQUESTS)
+    assert "with retrieved examples; this version runs few-shot" in plan.reasons["form"]["en"]
+    assert "form" not in make_plan(decision("prompt", form="few_shot"), REQUESTS).reasons
+
+
+def test_every_form_that_runs_is_one_of_the_cards() -> None:
+    for method, forms in RUNNABLE_FORMS.items():
+        assert set(forms) <= set(read_knowledge(f"methods/{method}.yaml")["variants"])
 
 
 def test_a_window_that_is_short_takes_fewer_demonstrations(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from advisor import report
-from advisor.decision import Inputs
+from advisor.decision import Flip, Inputs
 from advisor.report.page import compare, make_page, run_command
 from advisor.texts import LANGUAGES, say
 from executors.base import Result, Score
@@ -211,3 +211,12 @@ def test_json_is_the_records_themselves() -> None:
 def test_rendering_twice_gives_the_same_page() -> None:
     assert html() == html()
     assert make_page(DECISION, RESULT, FLOOR, "zh") == make_page(DECISION, RESULT, FLOOR, "zh")
+
+
+def test_values_that_flip_it_the_same_way_share_a_row() -> None:
+    flips = tuple(Flip("task", "generation", to, ("peft",), DECISION.summary) for to in ("dialogue", "reasoning"))
+    number = Flip("labelled_examples", 70, 500, ("rag", "peft"), DECISION.summary)
+    page = report.render(dataclasses.replace(DECISION, flips=(*flips, number)), None, None, "md", "en")
+    rows = [line for line in page.splitlines() if line.startswith(("| **Task**", "| **Labelled examples**"))]
+    assert "| Holding a conversation; Reasoning in several steps, mathematics |" in rows[0]
+    assert "| ≥ 500 examples | Retrieval (RAG) + " in rows[1]

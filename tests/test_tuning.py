@@ -14,7 +14,7 @@ import pytest
 
 from executors.base import DataSpec, Event, Input, Job, Plan, Reporter, Row, Usage, UserError, silent
 from executors.messages import chat
-from executors.models import Completion, LanguageModel, encode_chat, load_causal, resolve
+from executors.models import Completion, LanguageModel, encode_chat, load_causal
 from executors.tuning import FullExecutor, PeftExecutor, PeftParams, TunedPredictor
 from executors.tuning.batches import Collator, common_beginning, completion_loss, padded_batch, plan_steps, shared_batch
 from executors.tuning.checkpoints import check_space, is_complete, latest_checkpoint
@@ -22,6 +22,7 @@ from executors.tuning.executor import TuningExecutor
 from executors.tuning.params import FullParams, count_steps
 from executors.tuning.predictor import Tuned, write_tuned
 from executors.tuning.rows import IGNORED, TokenRow, encode_rows, shorten
+from tests.tiny import write_tiny
 
 LABELS = ("billing", "returns")
 ROWS = tuple(
@@ -33,28 +34,7 @@ EXECUTORS: dict[str, type[TuningExecutor]] = {"peft": PeftExecutor, "full": Full
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a small Llama of random weights that reads and writes like the default model."""
-    import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    tokenizer = AutoTokenizer.from_pretrained(resolve("smollm2-135m-instruct"), local_files_only=True)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +42,15 @@ def tokenizer(tiny: str) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(tiny, local_files_only=True)
+
+
+@pytest.fixture(autouse=True)
+def _same_everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """On the CPU, for results to the last bit; and no handler of a signal is left behind."""
+    monkeypatch.setenv("ADVISOR_DEVICE", "cpu")
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 Build = Callable[..., TunedPredictor]
@@ -466,9 +455,3 @@ def test_every_parameter_out_of_range_is_named() -> None:
     messages = [p.message for p in PeftExecutor().check(Plan("peft", "classification", DataSpec("x"), params=bad))]
     assert len(messages) == len(bad)
     assert all(any(f"params.{name}" in message for message in messages) for name in bad)
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

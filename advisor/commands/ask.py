@@ -20,7 +20,7 @@ from advisor.commands.shared import (
 from advisor.decision import Decision, Inputs, decide
 from advisor.facts import Facts, read_answers, write_answers
 from advisor.texts import say, text
-from executors.base import Text, UserError
+from executors.base import Plan, Text, UserError
 
 EPILOG = """\b
 Examples:
@@ -61,7 +61,7 @@ def command(
     from advisor.screen import show_decision
 
     show_decision(decision, tongue, console())
-    console().print(say("command.next", tongue, run=folder.name), markup=False)
+    show_next(decision, tongue)
 
 
 def interview(context: click.Context) -> None:
@@ -132,20 +132,20 @@ def _interview(lang: str, facts: Facts, inputs: Inputs) -> None:
     decision = complete(session.facts, session.inputs, folder.name, session.warnings)
     save_decision(folder, decision)
     show_decision(decision, lang, console())
-    console().print(say("command.next", lang, run=folder.name), markup=False)
-    if _can_run(decision) and offer_run(decision, lang, asker):
+    plan = show_next(decision, lang)
+    if plan and offer_run(decision, lang, asker):
         from advisor.commands.run import execute
-        from advisor.plan import make_plan
 
-        execute(folder, make_plan(decision, decision.inputs), lang)
+        execute(folder, plan, lang)
 
 
-def _can_run(decision: Decision) -> bool:
-    """Whether what is recommended can be run with what was given: if not, there is nothing to offer."""
+def show_next(decision: Decision, lang: str) -> Plan | None:
+    """Say how to go on: run it, or what is still needed for that. The plan, where it can be run as it is."""
     from advisor.plan import make_plan
 
     try:
-        make_plan(decision, decision.inputs)
-    except UserError:
-        return False
-    return True
+        plan, command = make_plan(decision, decision.inputs), f"advisor run {decision.run}"
+    except UserError as needed:
+        plan, command = None, needed.hint or needed.message
+    console().print(say("command.next", lang, run=decision.run, command=command), markup=False)
+    return plan

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from advisor.facts import Facts
 from advisor.interview.asking import Asker, Measured, Option, Prompt, Reply, Signal
 from advisor.interview.gauge import Gauge, Profiler
 from advisor.interview.replay import Recording, ReplayAsker, load_recording
-from advisor.interview.steps import State, Step, absorb, begin, next_step, remaining
+from advisor.interview.steps import InputStep, State, Step, absorb, begin, next_step, remaining
 from advisor.interview.terminal import TerminalAsker
 from advisor.texts import say
 from executors.base import Text, UserError
@@ -72,7 +73,7 @@ def run(
         ask.note(say("interview.resumed", lang, count=len(prefilled)))
     talk = _Talk(lang, ask, gauge, save, state)
     try:
-        with ask.busy(say("interview.measuring", lang)):
+        with talk.busy(inputs != Inputs()):
             talk.state = absorb(state, inputs, gauge)
         _tell(ask, lang, state, talk.state)
         while talk.turn():
@@ -97,7 +98,6 @@ class _Talk:
         step = next_step(self.state)
         if step is None:
             return False
-        step.show(self.state, self.ask, self.lang)
         reply = self.ask.ask(self._prompt(step))
         self._refused = ""
         if reply is Signal.QUIT:
@@ -109,6 +109,9 @@ class _Talk:
         self._take(step, reply)
         return True
 
+    def busy(self, measuring: bool) -> AbstractContextManager[object]:
+        return self.ask.busy(say("interview.measuring", self.lang)) if measuring else nullcontext()
+
     def session(self, quit: bool) -> Session:
         return Session(self.state.facts, self.state.inputs, quit, self.state.warnings)
 
@@ -116,13 +119,14 @@ class _Talk:
         prompt = step.prompt(self.state, self.gauge, self.lang)
         number = len(self._earlier) + 1
         total = number + remaining(self.state) - 1
-        default = self._refused or self._taken.get(prompt.id, prompt.default)
+        known = step.id in self.state.facts  # what it is now stands over what was once replied
+        default = self._refused or (prompt.default if known else self._taken.get(prompt.id, prompt.default))
         again, back = bool(self._refused), bool(self._earlier)
         return replace(prompt, number=number, total=total, default=default, again=again, back=back)
 
     def _take(self, step: Step, reply: str | Signal) -> None:
         try:
-            with self.ask.busy(say("interview.measuring", self.lang)):
+            with self.busy(isinstance(step, InputStep)):
                 after = step.apply(self.state, reply, self.gauge)
         except UserError as error:
             self.ask.fault(error)

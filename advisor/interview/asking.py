@@ -6,12 +6,9 @@ import enum
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from executors.base import UserError
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 Kind = Literal["select", "text", "path", "folder"]
 
@@ -82,9 +79,6 @@ class Asker(Protocol):
 
     def note(self, text: str) -> None:
         """A remark."""
-
-    def show(self, what: RenderableType) -> None:
-        """Anything larger, e.g. a table."""
 
     def busy(self, text: str) -> AbstractContextManager[object]:
         """Something is being measured while this is open."""

@@ -26,7 +26,10 @@ class Gauge(Protocol):
 
 
 class Profiler:
-    """`advisor.profile`, imported on use."""
+    """`advisor.profile`, imported on use. The machine is looked at once."""
+
+    def __init__(self) -> None:
+        self._machine: Facts | None = None
 
     def columns(self, data: str) -> tuple[str, ...]:
         from executors.data import read_table, recognise_columns
@@ -47,4 +50,6 @@ class Profiler:
     def machine(self) -> Facts:
         from advisor.profile.machine import machine_facts, measure_machine
 
-        return machine_facts(measure_machine())
+        if self._machine is None:
+            self._machine = machine_facts(measure_machine())
+        return self._machine

@@ -17,7 +17,7 @@ from advisor.texts import KNOWLEDGE, read_knowledge
 from executors.base import Text, UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
 PAUSE = 0.6  # seconds before an answer appears, where someone watches
 FILES = ("data", "docs")
@@ -73,18 +73,14 @@ class ReplayAsker:
     def note(self, text: str) -> None:
         self.console.print(text, style="dim", markup=False)
 
-    def show(self, what: RenderableType) -> None:
-        from rich.padding import Padding
-
-        self.console.print()
-        self.console.print(Padding(what, (0, 0, 0, 2), expand=False))
-
     def busy(self, text: str) -> AbstractContextManager[object]:
         return contextlib.nullcontext()
 
     def _show_options(self, prompt: Prompt) -> None:
+        """On one line; one below the other where each is a fact."""
         from rich.text import Text
 
-        if prompt.options and prompt.id != "review":
-            labels = " · ".join(option.label for option in prompt.options)
+        separator = "\n  " if prompt.id == "review" else " · "
+        if prompt.options:
+            labels = separator.join(option.label for option in prompt.options)
             self.console.print(Text(f"  {labels}", style="dim", overflow="fold"))

@@ -6,18 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
 
 from advisor import formats, words
 from advisor.decision import Inputs, next_question
-from advisor.facts import Fact, Facts, FactSpec, contradictions, load_vocabulary, parse_value
-from advisor.interview.asking import Asker, Option, Prompt, Reply, Signal
+from advisor.facts import Assuming, Fact, Facts, FactSpec, contradictions, load_vocabulary, parse_value
+from advisor.interview.asking import Option, Prompt, Reply, Signal
 from advisor.interview.gauge import Gauge
 from advisor.texts import say
 from executors.base import Text, UserError
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 OPENING = ("training_budget", "labelled_examples", "knowledge_change")
 WITHOUT_DOCUMENTS = ("classification", "regression")  # tasks whose answers quote no documents
@@ -55,10 +53,6 @@ class Step(ABC):
     @abstractmethod
     def apply(self, state: State, reply: Reply, gauge: Gauge) -> State:
         """The state after a reply (an answer or `SKIP`). Raises `UserError` for one that cannot be used."""
-
-    def show(self, state: State, ask: Asker, lang: str) -> None:
-        """What is shown above the question, where there is something."""
-        return
 
 
 def begin(prefilled: Facts) -> State:
@@ -135,8 +129,10 @@ class FactStep(Step):
         self.id, self.spec, self.why = spec.id, spec, why or spec.why
 
     def prompt(self, state: State, gauge: Gauge, lang: str) -> Prompt:
-        known = state.facts.value(self.id)
         numeric = self.spec.type in ("integer", "number")
+        known = state.facts.value(self.id)
+        if known is None and not numeric:  # a list points at what would be assumed
+            known = Assuming(state.facts.believed()).value(self.id)
         return Prompt(
             id=self.id,
             kind="text" if numeric else "select",
@@ -172,40 +168,30 @@ class FactStep(Step):
 
 
 class ReviewStep(Step):
-    """Shows all that is known and lets the user correct any of it."""
+    """Shows all that is known, each line a choice: choosing one corrects it."""
 
     id = "review"
     GO = "go"
 
-    def show(self, state: State, ask: Asker, lang: str) -> None:
-        if state.facts:
-            ask.show(facts_table(list(state.facts.values()), lang))
-
     def prompt(self, state: State, gauge: Gauge, lang: str) -> Prompt:
-        fixes = (
-            Option(name, say("interview.review_fix", lang, fact=words.fact_name(name, lang))) for name in state.facts
+        named = {fact.id: words.fact_name(fact.id, lang) for fact in state.facts.values()}
+        width = max(map(cell_len, named.values()), default=0)
+        lines = (
+            Option(
+                name,
+                f"{set_cell_size(named[name], width)}  {words.value_text(name, fact.value, lang)}",
+                words.label("origin", fact.origin, lang),
+            )
+            for name, fact in state.facts.items()
         )
         question, why = say("interview.review", lang), say("interview.review_why", lang)
         go = Option(self.GO, say("interview.review_go", lang))
-        return Prompt(self.id, "select", question, why, options=(go, *fixes))
+        return Prompt(self.id, "select", question, why, options=(go, *lines))
 
     def apply(self, state: State, reply: Reply, gauge: Gauge) -> State:
         if reply in state.facts:
             return replace(state, correcting=str(reply))
         return state.settle(self.id)
-
-
-def facts_table(facts: Sequence[Fact], lang: str) -> Table:
-    """Facts and their origin, for a terminal."""
-    from rich.table import Table
-    from rich.text import Text as Line
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for fact in facts:
-        value, origin = words.value_text(fact.id, fact.value, lang), words.label("origin", fact.origin, lang)
-        cells = ((words.fact_name(fact.id, lang), ""), (value, "bold cyan"), (origin, "dim"))
-        table.add_row(*(Line(text, style=style, overflow="fold") for text, style in cells))
-    return table
 
 
 # -- inputs --------------------------------------------------------------------------------------------
@@ -338,6 +324,11 @@ class MachineStep(InputStep):
         skip = Option("", say("interview.unknown", lang), say("interview.unknown_help", lang))
         return Prompt(self.id, "select", question, why, options=options, skip=skip)
 
+    def apply(self, state: State, reply: Reply, gauge: Gauge) -> State:
+        if isinstance(reply, Signal):  # who does not know the machine does not know its accelerator either
+            state = replace(state, skipped=state.skipped | {"gpu_memory_gb"})
+        return super().apply(state, reply, gauge)
+
     def take(self, state: State, reply: str, gauge: Gauge) -> State:
         return replace(state, facts=state.facts.with_(*gauge.machine().values())) if reply == "here" else state
 
@@ -380,6 +371,7 @@ def _later(lang: str) -> Option:
 
 
 def _about(name: str, parameters: int, languages: Sequence[str], lang: str) -> str:
-    size, spoken = formats.compact(parameters, lang), say("word.comma", lang).join(languages)
+    size = formats.compact(parameters, lang)
+    spoken = say("word.comma", lang).join(say(f"profile.lang_{name}", lang) for name in languages)
     told = say("interview.model_languages", lang, size=size, languages=spoken)
     return f"{told}; {say('interview.model_default', lang)}" if name == DEFAULT_MODEL else told

@@ -12,7 +12,7 @@ from advisor.texts import say
 from executors.base import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
 POINTER = "›"
 STYLE = (
@@ -20,9 +20,8 @@ STYLE = (
     ("highlighted", "fg:ansicyan bold"),
     ("instruction", "fg:ansibrightblack"),
     ("separator", "fg:ansibrightblack"),
-    ("qmark", "fg:ansicyan bold"),
-    ("answer", "fg:ansicyan"),
 )
+LINE_STYLE = (("qmark", "fg:ansibrightblack nobold"), ("question", "fg:ansicyan bold"), ("answer", "fg:ansicyan"))
 
 
 class TerminalAsker:
@@ -64,12 +63,6 @@ class TerminalAsker:
         from rich.text import Text
 
         self.console.print(Text(text, style="dim", overflow="fold"))
-
-    def show(self, what: RenderableType) -> None:
-        from rich.padding import Padding
-
-        self.console.print()
-        self.console.print(Padding(what, (0, 0, 0, 2), expand=False))
 
     def busy(self, text: str) -> AbstractContextManager[object]:
         return self.console.status(f"[dim]{text}[/dim]", spinner="dots")
@@ -116,14 +109,14 @@ class TerminalAsker:
         import questionary
         from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
 
-        keys = "interview.keys_text" if prompt.kind == "text" else "interview.keys_path"
-        self.note(say(keys, self.lang))
-        shared: dict[str, Any] = {"default": prompt.default, "qmark": POINTER, "erase_when_done": True, **self._streams}
-        style = questionary.Style(list(STYLE))
+        keys = say("interview.keys_text" if prompt.kind == "text" else "interview.keys_path", self.lang)
+        shared: dict[str, Any] = {"default": prompt.default, "erase_when_done": True, **self._streams}
+        # the prompt's mark carries the keys, on a line of their own, so that they are erased with it
+        shared |= {"qmark": fold(keys, self.console.width - 1, "") + "\n", "style": questionary.Style(list(LINE_STYLE))}
         if prompt.kind == "text":
-            question = questionary.text("", style=style, **shared)
+            question = questionary.text(POINTER, **shared)
         else:
-            question = questionary.path("", style=style, only_directories=prompt.kind == "folder", **shared)
+            question = questionary.path(POINTER, only_directories=prompt.kind == "folder", **shared)
         own = KeyBindings()
         _bind(own, Signal.BACK, ("f1", "c-b") if prompt.back else ())
         question.application.key_bindings = merge_key_bindings([question.application.key_bindings, own])
@@ -151,13 +144,13 @@ def _ways_out(prompt: Prompt, lang: str) -> list[tuple[Signal, str]]:
     return ways
 
 
-def fold(text: str, width: int) -> str:
-    """`text` over several lines of at most `width` columns, indented behind the pointer; Chinese counts double."""
+def fold(text: str, width: int, indent: str = "     ") -> str:
+    """`text` over several lines of at most `width` columns, further ones indented; Chinese counts double."""
     from rich.console import Console
     from rich.text import Text
 
     lines = Text(text).wrap(Console(width=width), width, overflow="fold")
-    return "\n     ".join(line.plain.rstrip() for line in lines)
+    return f"\n{indent}".join(line.plain.rstrip() for line in lines)
 
 
 # -- what stays on the screen ----------------------------------------------------------------------------

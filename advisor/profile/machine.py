@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,6 +52,20 @@ def measure_machine(ask: Ask | None = None) -> Machine:
     found = visible(read_accelerators((ask or run_quickly)(QUERY)), os.environ.get("CUDA_VISIBLE_DEVICES"))
     largest = max((gb for _, gb in found), default=0.0)
     return Machine(cores, round(memory, 1), tuple(name for name, _ in found), largest)
+
+
+def measure_tflops(seconds: float = 0.25, size: int = 1536) -> float:
+    """The processor's float32 matrix rate, in TFLOP/s: the best of several products, as other work only slows them."""
+    import numpy as np
+
+    matrix = np.ones((size, size), np.float32)
+    result = matrix @ matrix  # threads start
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        np.matmul(matrix, matrix, out=result)
+        best = max(best, 2 * size**3 / (time.perf_counter() - begin) / 1e12)
+    return best
 
 
 def machine_facts(machine: Machine) -> Facts:

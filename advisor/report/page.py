@@ -8,7 +8,7 @@ from typing import Any
 
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
-from advisor.decision import Decision, Ranked, Step
+from advisor.decision import Decision, Flip, Ranked, Step
 from advisor.report.blocks import (
     Bar,
     Block,
@@ -53,11 +53,17 @@ def make_page(decision: Decision, result: Result | None, floor: Result | None, l
         lang=lang,
         title=say("report.title", lang, methods=words.methods_name(decision.methods, lang)),
         kicker=say("report.kicker", lang, run=decision.run, date=decision.created[:16].replace("T", " ")),
-        lead=decision.summary[lang],
+        lead=reason(decision, lang),
         tiles=_tiles(decision, result, floor, lang),
         sections=tuple(Section(name, say(f"report.{name}", lang), tuple(blocks)) for name, blocks in built if blocks),
         names=frame,
     )
+
+
+def reason(decision: Decision, lang: str) -> str:
+    """The summary without the methods it opens with: they stand above it."""
+    told = decision.summary[lang]
+    return told.removeprefix(words.methods_name(decision.methods, lang)).lstrip(" .:。：") or told
 
 
 # -- the head ------------------------------------------------------------------------------------------
@@ -236,26 +242,40 @@ def _verdict(ranked: Ranked, lang: str) -> Cell:
 
 
 def _remarks(ranked: Ranked, lang: str) -> str:
-    missing = say("word.comma", lang).join(text[lang] for text in ranked.missing)
-    told = say("report.missing", lang, missing=missing) if missing else ""
-    return " · ".join(filter(None, (ranked.sum, told)))
+    return " · ".join(filter(None, (ranked.sum, further(ranked, lang))))
+
+
+def further(ranked: Ranked, lang: str) -> str:
+    """What a method lacks beyond its first reason; empty where that is all."""
+    lacks = [text[lang] for text in ranked.missing if text != ranked.why]
+    return say("report.missing", lang, missing=say("word.comma", lang).join(lacks)) if lacks else ""
 
 
 def _flips(decision: Decision, lang: str) -> list[Block]:
     if not decision.flips:
         return [Prose(say("report.flips_none", lang))]
-    head = tuple(say(f"report.{name}", lang) for name in ("fact", "now", "then", "methods_then", "why"))
+    head = tuple(say(f"report.{name}", lang) for name in ("fact", "now", "then", "methods_then"))
+    alike: dict[tuple[str, tuple[str, ...]], list[Flip]] = {}  # one row for the values of a fact that lead to the same
+    for flip in decision.flips:
+        alike.setdefault((flip.fact, flip.methods), []).append(flip)
     rows = tuple(
         (
-            Cell(words.fact_name(flip.fact, lang), tone="strong"),
-            Cell(words.value_text(flip.fact, flip.now, lang)),
-            Cell(words.value_text(flip.fact, flip.to, lang)),
-            Cell(words.methods_name(flip.methods, lang)),
-            Cell(flip.text[lang]),
+            Cell(words.fact_name(fact, lang), tone="strong"),
+            Cell(words.value_text(fact, flips[0].now, lang)),
+            Cell("; ".join(_threshold(flip, lang) for flip in flips)),
+            Cell(words.methods_name(methods, lang)),
         )
-        for flip in decision.flips
+        for (fact, methods), flips in alike.items()
     )
     return [Prose(say("report.flips_lead", lang), "lead"), Table(say("report.flips", lang), head, rows)]
+
+
+def _threshold(flip: Flip, lang: str) -> str:
+    """What a fact would have to be: an option, or a number and all beyond it."""
+    value = words.value_text(flip.fact, flip.to, lang)
+    if isinstance(flip.to, (bool, str)) or not isinstance(flip.now, (int, float)):
+        return value
+    return f"{'≥' if flip.to > flip.now else '≤'} {value}"
 
 
 def _confidence(decision: Decision, lang: str) -> list[Block]:
@@ -310,7 +330,7 @@ def _next(decision: Decision, result: Result | None, lang: str) -> list[Block]:
         blocks.append(Prose(say("report.next_fact", lang, fact=fact)))
     if result and result.status == "done":
         blocks += [Prose(say("report.next_use", lang)), Command(f'advisor predict {decision.run} "…"')]
-        blocks += [Prose(say("report.next_run", lang)), Command(run_command(decision))]
+        blocks += [Prose(say("report.next_ran", lang)), Command(run_command(decision))]
     else:
         blocks += _how_to_run(decision, lang)
     return [*blocks, Prose(say("report.next_ladder", lang))] if decision.ladder else blocks

@@ -5,7 +5,7 @@ Importing this package is cheap; torch and transformers are loaded when a model 
 
 from __future__ import annotations
 
-from executors.models.catalogue import Alias, alias_of, aliases, cache_folder
+from executors.models.catalogue import Alias, alias_of, aliases, cache_folder, name_problems
 from executors.models.device import Device, choose_device
 from executors.models.embed import Embedder, load_embedder
 from executors.models.fetch import fetch, locate, resolve
@@ -40,6 +40,7 @@ __all__ = [
     "load_embedder",
     "load_language_model",
     "locate",
+    "name_problems",
     "resolve",
     "weights_sha256",
 ]

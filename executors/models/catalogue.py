@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from executors.base import UserError, did_you_mean
+from executors.base import Problem, UserError, did_you_mean
 
 KNOWLEDGE = Path(__file__).resolve().parents[2] / "knowledge"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -109,6 +109,20 @@ def local_folder(name: str) -> Path | None:
         f"model {name!r}: unknown alias{did_you_mean(name, aliases())}",
         f"known: {', '.join(aliases())}; or a hub id (owner/model), or a local folder",
     )
+
+
+def name_problems(name: str, kind: Kind) -> list[Problem]:
+    """What is wrong with a model's name, seen without work: unknown, or a model of the other kind."""
+    try:
+        local_folder(name)
+    except UserError as error:
+        return [Problem(error.message, error.hint)]
+    alias = alias_of(name)
+    if alias is None or alias.kind == kind:
+        return []
+    does = "writes text" if alias.kind == "language" else "encodes sentences"
+    fitting = ", ".join(a.name for a in aliases().values() if a.kind == kind)
+    return [Problem(f"model '{name}' {does}; a model of the other kind is needed here", f"such as: {fitting}")]
 
 
 def cache_folder() -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from executors.base import Event, Reporter, UserError, silent
-from executors.models.catalogue import alias_of
+from executors.models.catalogue import alias_of, name_problems
 from executors.models.device import choose_device, prepare_torch, prepare_transformers
 from executors.models.fetch import resolve
 from executors.models.folder import weights_sha256
@@ -70,9 +70,9 @@ def load_embedder(name: str, report: Reporter = silent) -> Embedder:
 
     Raises `UserError`, see `fetch.resolve`; also where `name` is a language model.
     """
-    alias = alias_of(name)
-    if alias and alias.kind != "embedder":
-        raise UserError(f"model '{name}' writes text; it does not encode sentences", "name a sentence encoder")
+    problems = name_problems(name, "embedder")
+    if problems:
+        raise UserError.of(problems)
     folder = resolve(name, report)
     report(Event("load", 0, 1, name))
     device = choose_device()
@@ -80,6 +80,7 @@ def load_embedder(name: str, report: Reporter = silent) -> Embedder:
     prepare_transformers()
     model = _load(folder, device.kind, torch.float32)
     report(Event("load", 1, 1, name))
+    alias = alias_of(name)
     return Embedder(model, name, weights_sha256(folder), alias.prompts if alias else {})
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from executors.base import Event, Reporter, Usage, UserError, silent
-from executors.models.catalogue import alias_of
+from executors.models.catalogue import name_problems
 from executors.models.device import choose_device, prepare_peft, prepare_torch, prepare_transformers
 from executors.models.fetch import resolve
 
@@ -98,9 +98,9 @@ def load_causal(name: str, report: Reporter = silent) -> tuple[Any, Any]:
 
     Alias, hub id or folder. Raises `UserError`, see `fetch.resolve`; also where `name` is not a text generator.
     """
-    alias = alias_of(name)
-    if alias and alias.kind != "language":
-        raise UserError(f"model '{name}' encodes sentences; it cannot write", "name a language model")
+    problems = name_problems(name, "language")
+    if problems:
+        raise UserError.of(problems)
     folder = resolve(name, report)
     report(Event("load", 0, 1, name))
     device = choose_device()

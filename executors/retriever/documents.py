@@ -32,7 +32,7 @@ def read_documents(folder: Path, skipped: list[Problem] | None = None) -> list[D
 
     Raises `UserError`: missing, without documents, without any text.
     """
-    root, files = _files(folder)
+    root, files = find_files(folder)
     documents, problems = [], []
     for path in files:
         try:
@@ -52,7 +52,8 @@ def read_documents(folder: Path, skipped: list[Problem] | None = None) -> list[D
     return documents
 
 
-def _files(folder: Path) -> tuple[Path, list[Path]]:
+def find_files(folder: Path) -> tuple[Path, list[Path]]:
+    """The folder documents are named from, and its documents' files. Raises `UserError` where there are none."""
     if folder.is_file():
         if folder.suffix.lower() in ENDINGS:
             return folder.parent, [folder]

@@ -13,7 +13,6 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,8 +70,9 @@ class Index:
         return {int(i) - 1: float(score) for i, score in rows}
 
     def _passage(self, i: int, score: float) -> Passage:
-        row = self._database.execute("SELECT text, source, heading FROM passage WHERE id = ?", (i + 1,)).fetchone()
-        return Passage(*row, score=round(score, 4))
+        wanted = "SELECT text, source, heading FROM passage WHERE id = ?"
+        text, source, heading = self._database.execute(wanted, (i + 1,)).fetchone()
+        return Passage(text, source, heading, round(score, 4))
 
 
 def _fused(rankings: Iterable[Sequence[int]]) -> list[int]:

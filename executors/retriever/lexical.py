@@ -29,6 +29,11 @@ def chinese_share(text: str) -> float:
     return len(IDEOGRAPH.findall(text)) / letters if letters else 0.0
 
 
+def count_words(text: str) -> int:
+    """Words, and Chinese characters, of a text: its length where no tokenizer is at hand."""
+    return sum(len(run) if IDEOGRAPH.match(run) else 1 for run in RUN.findall(text))
+
+
 def overlap(question: str, text: str) -> float:
     """How much of the question's terms a text has, longer terms counting more; 0 to 1."""
     asked, there = set(terms(question)), set(terms(text))

@@ -1,0 +1,133 @@
+"""Reading: from retrieved passages to an answer.
+
+Three readers. `generate`: the model writes, with the passages in its prompt. `extract`: the answer is the words of
+the passages that the model finds most likely as the answer to this question, compared with how likely they are as an
+answer to any question (domain-conditional PMI, Holtzman et al. 2021): small models read far better than they write.
+`quote`: the best sentence as it stands, for languages the model does not speak.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from executors.base import Input, Passage
+from executors.messages import chat
+from executors.models import Embedder, LanguageModel
+from executors.retriever.lexical import overlap, terms
+from executors.retriever.splitting import sentences
+
+CANDIDATES = 2  # sentences read closely
+WORDS = 8  # of the longest answer that is extracted
+ANY_QUESTION = "What is this about?"
+PRIOR = 0.5  # weight of the likelihood under any question; with REPEATED and NEARNESS chosen on training questions
+REPEATED = 2.0  # taken off for words the question already has
+NEARNESS = 5.0  # weight of how near the sentence is to the question (0 to about 3)
+INNER = re.compile(r" \| |; | \(|\) |(?<=\w): ")  # what no answer reaches across
+EDGES = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the of in on at to for and or but is are was were be been by with from as that which who whom it its "
+        "this these those has have had not than then so if when while also",
+    )
+)
+OPENERS = frozenset({"the", "at", "not", "by", "in", "from"})  # edges that an answer may begin with
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One sentence of a passage, with the one before it, which often says what a pronoun stands for."""
+
+    text: str
+    before: str
+    heading: str
+
+    @property
+    def headed(self) -> str:
+        return f"{self.heading}\n{self.text}"
+
+
+class Reader:
+    """Finds the sentences that answer a question, and the words in them that are the answer."""
+
+    def __init__(self, model: LanguageModel | None, embedder: Embedder | None) -> None:
+        """`model` is needed to extract; without `embedder` sentences are compared by their words."""
+        self._model, self._embedder = model, embedder
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+
+    def quote(self, question: str, passages: Sequence[Passage]) -> str:
+        """The best sentence of the passages; empty without passages."""
+        ranked = self.rank(question, passages)
+        return ranked[0][0].text if ranked else ""
+
+    def extract(self, question: str, passages: Sequence[Passage]) -> str:
+        """The words of the passages most likely to be the answer; a whole sentence where no words stand out."""
+        best, highest = "", -math.inf
+        for sentence, nearness in self.rank(question, passages)[:CANDIDATES]:
+            spans = answer_spans(sentence.text) or [sentence.text]
+            for span, value in zip(spans, self._likelihoods(question, sentence, spans), strict=True):
+                if value + NEARNESS * nearness > highest:
+                    best, highest = span, value + NEARNESS * nearness
+        return best
+
+    def _likelihoods(self, question: str, sentence: Sentence, spans: Sequence[str]) -> list[float]:
+        assert self._model is not None
+        shown = [Passage(f"{sentence.before} {sentence.text}".strip(), "", sentence.heading)]
+        chats = [chat("question_answering", (), Input(asked), (), shown) for asked in (question, ANY_QUESTION)]
+        here, anywhere = self._model.score(chats, spans)
+        known = set(terms(question))
+        repeated = [_share(terms(span), known) for span in spans]
+        return [h - PRIOR * a - REPEATED * r for h, a, r in zip(here, anywhere, repeated, strict=True)]
+
+    def rank(self, question: str, passages: Sequence[Passage]) -> list[tuple[Sentence, float]]:
+        """The sentences of the passages with their nearness to the question, nearest first."""
+        found = list(dict.fromkeys(s for passage in passages for s in passage_sentences(passage)))
+        near = np.array([overlap(question, s.headed) for s in found], dtype=np.float64)
+        if self._embedder is not None and found:
+            asked = self._embedder.embed([question], role="query")[0]
+            near += self._embedded([s.text for s in found]) @ asked + self._embedded([s.headed for s in found]) @ asked
+        order = np.argsort(-near, kind="stable")
+        return [(found[i], float(near[i])) for i in order]
+
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        assert self._embedder is not None
+        new = list(dict.fromkeys(text for text in texts if text not in self._vectors))
+        if new:
+            self._vectors.update(zip(new, self._embedder.embed(new), strict=True))
+        return np.stack([self._vectors[text] for text in texts])
+
+
+def passage_sentences(passage: Passage) -> list[Sentence]:
+    """The sentences of one passage in order."""
+    texts = sentences(passage.text)
+    return [Sentence(text, texts[n - 1] if n else "", passage.heading) for n, text in enumerate(texts)]
+
+
+def answer_spans(sentence: str) -> list[str]:
+    """Runs of up to `WORDS` words of a sentence that could be an answer, in order, each once."""
+    found: dict[str, None] = {}
+    for part in INNER.split(sentence):
+        words = part.split()
+        for start in range(len(words)):
+            for end in range(start + 1, min(len(words), start + WORDS) + 1):
+                if _is_answer(words[start:end]):
+                    found.setdefault(" ".join(words[start:end]).strip(" .,;:!?\"'()|"))
+                if words[end - 1][-1] in ",;:.":
+                    break  # no answer reaches across
+    return [span for span in found if span]
+
+
+def _is_answer(words: Sequence[str]) -> bool:
+    first, last = (re.sub(r"\W", "", word).lower() for word in (words[0], words[-1]))
+    if not last or last in EDGES:
+        return False
+    return first not in EDGES or (first in OPENERS and len(words) > 1)
+
+
+def _share(words: Sequence[str], known: set[str]) -> float:
+    return sum(word in known for word in words) / len(words) if words else 0.0
