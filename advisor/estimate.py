@@ -14,7 +14,7 @@ from advisor.profile.data import measure_data
 from advisor.profile.documents import measure_documents
 from advisor.profile.machine import Machine, measure_machine, measure_tflops
 from advisor.profile.model import measure_model
-from advisor.quote import ENCODER, PASSAGE_TOKENS, PASSAGES, REFERENCE_PARAMETERS, serving_seconds
+from advisor.quote import ENCODER, REFERENCE_PARAMETERS, serving_seconds
 from advisor.texts import LANGUAGES, text
 from executors.base import Plan, Text, parse_params
 
@@ -22,6 +22,8 @@ START = (3.0, 25.0)  # seconds to import the libraries and read the weights: fro
 BASELINE = (0.5, 5.0)
 FIT = (1.0, 10.0)  # a head's cross-validation
 SHOTS = 8  # where a plan leaves the number to the method
+TRIED = 24  # training questions that readers are compared on, by each of them
+EXTRACTED = 0.3  # of the time, where the trial finds that marking answers is better than writing them
 CALIBRATED = 48  # training texts that labels are calibrated on
 TURN_TOKENS = 12  # a message's own marks in a chat template
 INSTRUCTION_TOKENS = 40
@@ -52,7 +54,8 @@ def estimate_text(plan: Plan) -> Text:
     measured = None if machine.gpu_memory_gb else measure_tflops()
     low, high = estimate_seconds(plan, rows, machine, measured)
     time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
-    return text("quote.estimate", time=time, machine=machine.name, train=data.train, test=data.test)
+    named = machine.gpu_names[0] if machine.gpu_names else text("quote.cpu", cores=machine.cores)
+    return text("quote.estimate", time=time, machine=named, train=data.train, test=data.test)
 
 
 def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None) -> Range:
@@ -87,9 +90,13 @@ def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
 
 
 def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    passages = PASSAGES * PASSAGE_TOKENS
-    own = rows.input_tokens + passages + TURN_TOKENS
-    return _sum(_embedded(rows.document_tokens, rig), _answers(plan, rows, rig, shared=_instruction(rows), own=own))
+    """Quoting or marking the answer in a passage is quick; writing it takes reading the passages with the model."""
+    params = _params(plan)
+    indexed = _embedded(rows.document_tokens + (rows.test + rows.train) * rows.input_tokens, rig)
+    own = rows.input_tokens + params.passages_read * params.chunk_tokens + TURN_TOKENS
+    tried = replace(rows, test=rows.test + TRIED) if params.reader in ("auto", "generate") else replace(rows, test=0)
+    written = _answers(plan, tried, rig, shared=_instruction(rows), own=own)
+    return _sum(indexed, (written[0] * (EXTRACTED if params.reader == "auto" else 1), written[1]))
 
 
 def _tuned(plan: Plan, rows: Rows, rig: Rig) -> Range:

@@ -17,6 +17,7 @@ from advisor.texts import read_knowledge
 Range = tuple[float, float]
 
 USABLE = 0.9  # of an accelerator's memory; the rest goes to the driver and to fragmentation
+REFERENCE_CORES = 2  # of the CPU in hardware.yaml
 MANY_CORES = 16  # matrix rates stop growing with cores about here
 MANY_CHANNELS = 4  # times the reference's bandwidth: what a desktop's memory reaches with all cores
 
@@ -51,11 +52,11 @@ class Rig:
         return self.peak_tflops[0] * 1e12 * self.share[0], self.peak_tflops[1] * 1e12 * self.share[1]
 
 
-def reference_cpu(cores: int = 2, memory_gb: float = 8, tflops: float | None = None) -> Rig:
+def reference_cpu(cores: int = REFERENCE_CORES, memory_gb: float = 8, tflops: float | None = None) -> Rig:
     """A CPU at its measured float32 rate, else the reference of two cores scaled to `cores` physical ones."""
     data = read_knowledge("hardware.yaml")
     entry, share = data["cpu"], data["utilisation"]
-    scale = min(max(cores, 1), MANY_CORES) / 2
+    scale = min(max(cores, 1), MANY_CORES) / REFERENCE_CORES
     return Rig(
         kind="cpu",
         name=f"CPU ({cores} cores)",

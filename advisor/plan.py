@@ -15,6 +15,7 @@ import executors
 from advisor.decision import Decision, Inputs
 from advisor.facts import load_vocabulary
 from advisor.profile.data import DataProfile, data_spec, measure_data
+from advisor.profile.model import measure_model
 from advisor.texts import read_knowledge, text
 from executors.base import (
     SCHEMA_VERSION,
@@ -48,6 +49,7 @@ RUNNABLE_FORMS = {  # of each method's forms, those this version runs; the first
 }
 SHOTS_SHARE = 0.5  # of the model's window that demonstrations may fill
 WINDOW_UNKNOWN = 2048
+PARAMETERS_UNKNOWN = 8_000_000_000
 ONE_PASS = 20_000  # training rows from which one pass is enough
 
 HEADER = """\
@@ -210,7 +212,7 @@ def _wanted_shots(data: DataProfile) -> int:
 def _tuning(method: str) -> Callable[[Decision, DataProfile, str], Chosen]:
     def choose(decision: Decision, data: DataProfile, model: str) -> Chosen:
         """Passes over the rows: the default, at least 100 steps, and one where rows are very many."""
-        from executors.tuning.params import count_steps
+        from executors.tuning.params import count_steps, rate_of
 
         params = {"epochs": 1.0} if data.train >= ONE_PASS else {}
         settings = dataclasses.replace(executors.load(method).Params(), **params)
@@ -220,7 +222,7 @@ def _tuning(method: str) -> Callable[[Decision, DataProfile, str], Chosen]:
             "epochs": text(
                 "plan.epochs", steps=steps, batch=settings.batch_size, rows=data.train, passes=f"{passes:.1f}"
             ),
-            "learning_rate": text(f"plan.rate_{method}", rate=f"{settings.learning_rate:g}"),
+            "learning_rate": text(f"plan.rate_{method}", rate=f"{rate_of(settings, _parameters(model)):g}"),
         }
         return params, told
 
@@ -228,9 +230,11 @@ def _tuning(method: str) -> Callable[[Decision, DataProfile, str], Chosen]:
 
 
 def _window(model: str) -> int:
-    from advisor.profile.model import measure_model
-
     return measure_model(model).window or WINDOW_UNKNOWN
+
+
+def _parameters(model: str) -> int:
+    return measure_model(model).parameters or PARAMETERS_UNKNOWN
 
 
 PARAMS: Mapping[str, Callable[[Decision, DataProfile, str], Chosen]] = {

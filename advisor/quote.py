@@ -17,6 +17,7 @@ from typing import Any
 
 from advisor.facts import Facts
 from advisor.hardware import (
+    REFERENCE_CORES,
     USABLE,
     Figure,
     Range,
@@ -385,7 +386,7 @@ def _encoder(known: Situation, method: str, sizes: tuple[Range, Range], k: int, 
         train_usd=_rounded((hours[0] * rig.usd_hour[0], hours[1] * rig.usd_hour[1])),
         per_1000_usd=_rounded((per_1000[0] * rig.usd_hour[0], per_1000[1] * rig.usd_hour[1])),
         per_1000_hours=_rounded(per_1000),
-        hardware=text("quote.cpu", name=rig.name),
+        hardware=text("quote.cpu", cores=REFERENCE_CORES),
         formula=f"time = {k} × {sizes_text} × {_count(tokens)} tokens ÷ ({_speed(rig)})",
         assumptions=(*known.about_rows, known.about_tokens, text("quote.encoder", rows=f"{known.rows:,.0f}")),
         sources=FORMULA_SOURCES[:1],
@@ -457,7 +458,7 @@ def _rig_for(known: Situation, needed: Callable[[str], float]) -> tuple[Rig, Tex
         return other, text("quote.rented", name=other.name), (why,)
     if memory == 0 and known.parameters <= CPU_AT_MOST and needed("cpu") <= CPU_MEMORY_GB:
         cpu = reference_cpu()
-        return cpu, text("quote.cpu", name=cpu.name), (text("quote.cpu_reference"),)
+        return cpu, text("quote.cpu", cores=REFERENCE_CORES), (text("quote.cpu_reference"),)
     rented = rent(needed("gpu"))
     why = text("quote.no_gpu" if memory == 0 else "quote.gpu_unknown", needed=gb, name=rented.name)
     return rented, text("quote.rented", name=rented.name), (why,)

@@ -19,7 +19,7 @@ from executors.tuning import FullExecutor, PeftExecutor, PeftParams, TunedPredic
 from executors.tuning.batches import Collator, common_beginning, completion_loss, padded_batch, plan_steps, shared_batch
 from executors.tuning.checkpoints import check_space, is_complete, latest_checkpoint
 from executors.tuning.executor import TuningExecutor
-from executors.tuning.params import FullParams, count_steps
+from executors.tuning.params import FullParams, count_steps, rate_of
 from executors.tuning.predictor import Tuned, write_tuned
 from executors.tuning.rows import IGNORED, TokenRow, encode_rows, shorten
 from tests.tiny import write_tiny
@@ -446,8 +446,14 @@ def test_small_data_is_trained_for_a_hundred_steps() -> None:
     assert count_steps(PeftParams(min_steps=0), rows=20) == 9
 
 
-def test_full_starts_at_a_tenth_of_the_rate_of_lora() -> None:
-    assert FullParams().learning_rate == pytest.approx(PeftParams().learning_rate / 10)
+def test_the_rate_follows_the_method_and_the_models_size() -> None:
+    rates = [rate_of(kind(), size) for kind in (PeftParams, FullParams) for size in (135_000_000, 8_000_000_000)]
+    assert rates == pytest.approx([5e-4, 2e-4, 5e-5, 2e-5])
+    assert rate_of(PeftParams(learning_rate=1e-3), 1) == 1e-3
+
+
+def test_the_rate_that_was_used_is_recorded(build: Build) -> None:
+    assert build(learning_rate=None).about.params["learning_rate"] == pytest.approx(5e-4)
 
 
 def test_every_parameter_out_of_range_is_named() -> None:

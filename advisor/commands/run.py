@@ -21,6 +21,7 @@ from advisor.commands.shared import (
     parse_settings,
     save_decision,
 )
+from advisor.decision import Decision
 from advisor.progress import Progress
 from advisor.texts import say
 from executors.base import Plan, Result, UserError
@@ -59,33 +60,57 @@ def command(
     RUN is a run's id, a unique prefix, a folder, `last`, or a `plan.yaml`. Repeat the command after an
     interruption: it goes on where it was.
     """
-    tongue = language(lang)
-    folder, plan = _prepare(run, method, parse_columns(columns), given)
+    folder, decision = _find(run)
+    if decision:
+        from advisor.plan import make_plan
+
+        inputs = merge_inputs(decision.inputs, columns=parse_columns(columns), **given)
+        decision = dataclasses.replace(decision, inputs=inputs)
+        plan = make_plan(decision, inputs, method)
+    else:
+        plan = _plan_of_file(run, method, columns, given)
     params = {**plan.params, **parse_settings(settings)}
     plan = dataclasses.replace(plan, params=params, seed=plan.seed if seed is None else seed)
-    execute(folder, plan, tongue, dry_run=dry_run, as_json=as_json)
+    _check(plan)  # before anything is written: a refused plan leaves earlier records as they are
+    execute(_place(folder, plan, decision), plan, language(lang), dry_run=dry_run, as_json=as_json)
 
 
-def _prepare(run: str, method: str | None, columns: dict[str, str], given: dict[str, str | None]) -> tuple[Path, Plan]:
-    """The folder to work in and the plan to work by, from a run or from a plan's file."""
-    from advisor.plan import make_plan, read_plan
+def _find(run: str) -> tuple[Path | None, Decision | None]:
+    """The run's folder and decision; neither for a plan's file that lies by itself."""
+    if not run.endswith((".yaml", ".yml")):
+        folder = runs.find_run(run)
+        return folder, load_decision(folder)
+    own = Path(run).parent
+    return (own if (own / "decision.json").is_file() else None), None
 
-    if run.endswith((".yaml", ".yml")):
-        plan = read_plan(Path(run))
-        own = Path(run).parent
-        folder = own if (own / "decision.json").is_file() and read_plan_of(own) == plan else runs.new_run()
-        return folder, plan
-    folder = runs.find_run(run)
-    decision = load_decision(folder)
-    inputs = merge_inputs(decision.inputs, columns=columns, **given)
-    plan = make_plan(decision, inputs, method)
-    before = read_plan_of(folder)
-    if before and before.executor != plan.executor:  # one run, one plan, one result: another method gets its own
-        sibling = runs.new_run()
-        decision = dataclasses.replace(decision, run=sibling.name)
-        folder = sibling
-    save_decision(folder, dataclasses.replace(decision, inputs=inputs))
-    return folder, plan
+
+def _plan_of_file(run: str, method: str | None, columns: str | None, given: dict[str, str | None]) -> Plan:
+    from advisor.plan import read_plan
+
+    named = [f"--{name}" for name, value in {"method": method, "columns": columns, **given}.items() if value]
+    if named:
+        raise UserError(f"{', '.join(named)} cannot be given with a plan's file", f"edit {run}, it says all of it")
+    return read_plan(Path(run))
+
+
+def _place(folder: Path | None, plan: Plan, decision: Decision | None) -> Path:
+    """Where to work. One run, one plan, one result: another method than before gets a run of its own."""
+    before = read_plan_of(folder) if folder else None
+    if folder is None or (before and before.executor != plan.executor):
+        source, folder = folder, runs.new_run()
+        decision = decision or (load_decision(source) if source else None)
+        decision = dataclasses.replace(decision, run=folder.name) if decision else None
+    if decision:
+        save_decision(folder, decision)
+    return folder
+
+
+def _check(plan: Plan) -> None:
+    from executors.run import check_plan
+
+    problems = check_plan(plan)
+    if problems:
+        raise UserError.of(problems)
 
 
 def read_plan_of(folder: Path) -> Plan | None:
@@ -97,11 +122,9 @@ def read_plan_of(folder: Path) -> Plan | None:
 def execute(folder: Path, plan: Plan, lang: str, *, dry_run: bool = False, as_json: bool = False) -> Result | None:
     """Run a plan and its floor in `folder`, saying what will happen, how long it takes, and what came of it."""
     from advisor.plan import write_plan
-    from executors.run import check_plan, run_plan
+    from executors.run import run_plan
 
-    problems = check_plan(plan)
-    if problems:
-        raise UserError.of(problems)
+    _check(plan)
     write_plan(folder / "plan.yaml", plan)
     screen = console(stderr=True)
     show_plan(plan, folder, lang, screen)

@@ -35,10 +35,6 @@ class Machine:
     gpu_memory_gb: float = 0.0
     unified: bool = False  # the accelerator shares the processor's memory
 
-    @property
-    def name(self) -> str:
-        return self.gpu_names[0] if self.gpu_names else f"CPU ({self.cores} cores)"
-
 
 def measure_machine(ask: Ask | None = None) -> Machine:
     """This machine."""

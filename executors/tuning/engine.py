@@ -21,7 +21,7 @@ from executors.base import Event, Reporter, UserError
 from executors.models import Device
 from executors.tuning.batches import Collator, completion_loss, even_batches, plan_steps
 from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_checkpoint, mark_complete
-from executors.tuning.params import TuningParams, count_steps, steps_an_epoch
+from executors.tuning.params import TuningParams, count_steps, rate_of, steps_an_epoch
 from executors.tuning.rows import TokenRow
 
 DEVELOPMENT_FROM = 50  # rows; below, each is worth more as a training row
@@ -59,7 +59,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     check_space(_checkpoint_bytes(model) * 3, folder)  # two are kept while the third is written
     with StopBetweenSteps() as stop:
-        arguments = _arguments(params, len(trained), bool(watched), device, seed, folder)
+        arguments = _arguments(params, model.num_parameters(), len(trained), bool(watched), device, seed, folder)
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -67,7 +67,7 @@ def train(
             train_dataset=plan_steps(trained, params.batch_size, arguments.max_steps, seed),
             eval_dataset=even_batches(watched, params.batch_size) if watched else None,
             compute_loss_func=completion_loss,
-            callbacks=[_Guard(params), _Progress(collator, report), _Stop(stop)],
+            callbacks=[_Guard(), _Progress(collator, report), _Stop(stop)],
         )
         trainer.remove_callback(PrinterCallback)
         resumed = latest_checkpoint(folder)
@@ -78,7 +78,7 @@ def train(
 
 
 def _arguments(
-    params: TuningParams, rows: int, watched: bool, device: Device, seed: int, folder: Path
+    params: TuningParams, model_parameters: int, rows: int, watched: bool, device: Device, seed: int, folder: Path
 ) -> TrainingArguments:
     steps = count_steps(params, rows)
     arguments = TrainingArguments(
@@ -86,7 +86,7 @@ def _arguments(
         max_steps=steps,
         per_device_train_batch_size=1,  # an item of our data set is a whole batch
         per_device_eval_batch_size=1,
-        learning_rate=params.learning_rate,
+        learning_rate=rate_of(params, model_parameters),
         lr_scheduler_type="constant_with_warmup" if params.schedule == "constant" else params.schedule,
         warmup_steps=math.ceil(params.warmup * steps),
         weight_decay=params.weight_decay,
@@ -155,13 +155,10 @@ def _log(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 class _Guard(TrainerCallback):  # type: ignore[misc]
     """Marks whole checkpoints, and ends a training whose loss is no number before it is saved."""
 
-    def __init__(self, params: TuningParams) -> None:
-        self.params = params
-
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            rate = self.params.learning_rate
+            rate = args.learning_rate
             raise UserError(
                 f"the training diverged: at step {state.global_step} the loss is {loss}",
                 f"lower params.learning_rate from {rate:g} to {rate / 2.5:.2g}; if it stays, look for broken rows",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from executors.models import alias_of, choose_device, load_causal, resolve, weig
 from executors.models.device import prepare_peft
 from executors.models.language import can_share
 from executors.targets import numbers
-from executors.tuning.params import FullParams, PeftParams, TuningParams, check_params, read_params
+from executors.tuning.params import FullParams, PeftParams, TuningParams, check_params, rate_of, read_params
 from executors.tuning.predictor import Tuned, TunedPredictor, write_tuned
 from executors.tuning.rows import TokenRows, encode_rows
 
@@ -49,6 +50,7 @@ class TuningExecutor(Executor):
         params = read_params(self.Params, job.plan.params)
         mean = float(numbers(job.rows).mean()) if job.plan.task == "regression" else None
         model, tokenizer = load_causal(job.plan.model, job.report)
+        params = replace(params, learning_rate=rate_of(params, model.num_parameters()))
         rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, _limit(params, model))
         set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated
         model = self.prepare(model, params)

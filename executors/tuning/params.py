@@ -18,7 +18,7 @@ class TuningParams:
 
     epochs: float = 3.0  # passes over the training rows, at least; see min_steps
     min_steps: int = 100  # optimizer steps, at least: fewer leave a small data set untrained
-    learning_rate: float = 2e-4
+    learning_rate: float | None = None  # None: by the method and the model's size
     batch_size: int = 8  # rows an optimizer step
     max_length: int = 1024  # tokens a row; longer inputs are cut, and counted
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -30,18 +30,17 @@ class TuningParams:
 
 @dataclass(frozen=True)
 class PeftParams(TuningParams):
-    """LoRA on all linear layers."""
+    """LoRA on all linear layers. No dropout by default: it costs a quarter of the speed, and few steps overfit little."""
 
     rank: int = 16
     alpha: int | None = None  # None: twice the rank
-    dropout: float = 0.05
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
 class FullParams(TuningParams):
-    """All weights. The rate is a tenth of LoRA's: every weight moves."""
+    """All weights."""
 
-    learning_rate: float = 2e-5
     checkpoint_steps: int = 50  # each is three times the model's size
 
 
@@ -53,6 +52,18 @@ def read_params(kind: type[T], given: Mapping[str, Any]) -> T:
     return params
 
 
+SMALL = 1_000_000_000  # parameters; below, a rate 2.5 times higher was better on held-out rows
+LORA_RATE = 2e-4
+
+
+def rate_of(params: TuningParams, model_parameters: int) -> float:
+    """The learning rate: as given, else by the model's size; a tenth of LoRA's where every weight moves."""
+    if params.learning_rate is not None:
+        return params.learning_rate
+    rate = LORA_RATE * (2.5 if model_parameters < SMALL else 1)
+    return rate if isinstance(params, PeftParams) else rate / 10
+
+
 def check_params(params: TuningParams) -> list[Problem]:
     """Every value out of its range."""
     shares = ("warmup", "development") + (("dropout",) if isinstance(params, PeftParams) else ())
@@ -61,7 +72,8 @@ def check_params(params: TuningParams) -> list[Problem]:
         for name in shares
         if not 0 <= getattr(params, name) < 1
     ]
-    above_zero = ["epochs", "learning_rate", "batch_size", "checkpoint_steps"]
+    above_zero = ["epochs", "batch_size", "checkpoint_steps"]
+    above_zero += ["learning_rate"] if params.learning_rate is not None else []
     if isinstance(params, PeftParams):
         above_zero += ["rank"] + (["alpha"] if params.alpha is not None else [])
     problems += [

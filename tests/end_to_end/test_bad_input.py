@@ -94,10 +94,13 @@ def test_a_folder_without_text_is_refused(advisor: Advisor, decided: Path) -> No
     Path("docs").mkdir()
     (Path("docs") / "picture.png").write_bytes(b"\x89PNG")
     Path("qa.csv").write_text("question,answer\n" + "".join(f"what is {n}?,it is {n}\n" for n in range(20)))
-    status, _, err = advisor("run", decided.name, "--method", "rag", "--data", "qa.csv", "--docs", "docs")
+    Path("a.yaml").write_text("task: question_answering\nfailure: facts\n", encoding="utf-8")
+    run = json.loads(advisor("ask", "--answers", "a.yaml", "--json")[1])["run"]
+    status, _, err = advisor("run", run, "--method", "rag", "--data", "qa.csv", "--docs", "docs")
     assert status == 1
     assert "docs" in err
     assert ".md" in err
+    assert not (Path("runs") / run / "plan.yaml").exists()
 
 
 def test_a_wrong_answers_file_is_told_every_fault(advisor: Advisor) -> None:
