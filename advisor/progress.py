@@ -46,7 +46,7 @@ class Progress:
         self._stage = event.stage
         if self._bars:
             self._move_bar(self._bars, event, new)
-        elif new or self._clock() - self._said >= EVERY or (event.total and event.done >= event.total):
+        elif new or self._clock() - self._said >= EVERY:
             self._said = self._clock()
             note = f"  {event.note}" if event.note else ""
             self._console.print(f"{self._label(event)}  {_count(event)}{note}".rstrip(), markup=False, highlight=False)
@@ -65,7 +65,7 @@ class Progress:
 
 
 def _count(event: Event) -> str:
-    if event.total is None:
+    if event.total is None or event.total <= 1:  # one thing is there or it is not
         return ""
     if event.stage == "fetch":  # counted in bytes
         return f"{event.done / 1e6:.0f}/{event.total / 1e6:.0f} MB"

@@ -15,7 +15,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -32,34 +32,54 @@ Text = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault a user can mend: what is wrong (field, rule, value received) and the next thing to do."""
+    """One fault a user can mend: what is wrong (field, rule, value received) and the next thing to do.
+
+    `zh` is the same in Chinese; where it has no hint, the hint is a command and reads alike in both languages.
+    """
 
     message: str
     hint: str = ""
+    zh: Problem | None = None
+
+    def told(self, lang: str) -> Problem:
+        """This problem in one language; in English where it has no other version."""
+        if lang != "zh" or self.zh is None:
+            return self
+        return Problem(self.zh.message, self.zh.hint or self.hint)
 
 
 class UserError(Exception):
     """Something the user can fix. Shown without traceback, with its hint; exit status 1."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", zh: Problem | None = None) -> None:
         super().__init__(message)
+        self.problem = Problem(message, hint, zh)
         self.message = message
         self.hint = hint
+
+    def told(self, lang: str) -> Problem:
+        """Message and hint in one language."""
+        return self.problem.told(lang)
 
     @classmethod
     def of(cls, problems: Sequence[Problem]) -> UserError:
         """All problems at once, as one error."""
-        if len(problems) == 1:
-            return cls(problems[0].message, problems[0].hint)
-        lines = [f"{len(problems)} problems:"]
-        lines += [f"  {n}. {p.message}" for n, p in enumerate(problems, 1)]
-        return cls("\n".join(lines), "\n".join(dict.fromkeys(p.hint for p in problems if p.hint)))
+        if len(problems) > 1:
+            zh = _listed(f"有 {len(problems)} 个问题：", [p.told("zh") for p in problems])
+            problems = [replace(_listed(f"{len(problems)} problems:", problems), zh=zh)]
+        return cls(problems[0].message, problems[0].hint, problems[0].zh)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def _listed(title: str, problems: Sequence[Problem]) -> Problem:
+    lines = [title, *(f"  {n}. {p.message}" for n, p in enumerate(problems, 1))]
+    return Problem("\n".join(lines), "\n".join(dict.fromkeys(p.hint for p in problems if p.hint)))
+
+
+def did_you_mean(name: str, known: Iterable[str], lang: str = "en") -> str:
     """`` (did you mean 'x'?)`` for a misspelt name, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    meant = "（是不是“{}”？）" if lang == "zh" else " (did you mean '{}'?)"
+    return meant.format(near[0]) if near else ""
 
 
 # -- rows and predictions ----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def _lines(events: list[Event], times: list[float]) -> list[str]:
 
 def test_without_a_terminal_each_stage_is_a_line() -> None:
     lines = _lines([Event("load"), Event("embed", 1, 3), Event("embed", 2, 3), Event("embed", 3, 3)], [0.0] * 9)
-    assert [line.split("  ")[-1] for line in lines] == ["Loading the model", "1/3", "3/3"]
+    assert [line.split("  ")[-1] for line in lines] == ["Loading the model", "1/3"]
 
 
 def test_a_long_stage_is_heard_of_now_and_then() -> None:

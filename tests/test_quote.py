@@ -222,3 +222,15 @@ def test_lora_on_the_default_model_is_estimated_by_its_measured_speed() -> None:
     low, high = estimate_seconds(plan("peft", "question_answering"), rows, MACHINE)
     tokens = 3 * 800 * (110 + 10 + 40 + 24)
     assert low < tokens / 180 < high
+
+
+def test_the_estimate_of_retrieval_counts_its_documents() -> None:
+    small, large = (
+        estimate_seconds(
+            Plan("rag", "question_answering", DataSpec("qa.jsonl"), docs="docs"),
+            Rows(70, 70, 15, 8, document_tokens=tokens),
+            MACHINE,
+        )
+        for tokens in (20_000, 20_000_000)
+    )
+    assert small[1] < large[0]

@@ -218,7 +218,7 @@ def test_every_row_is_trained_on_once_an_epoch_with_rows_of_like_length() -> Non
 # -- training ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [1, 3, 5])  # within an epoch of three steps, at its end, within the next
+@pytest.mark.parametrize("step", [1, 3, 5, 6])  # within an epoch of three steps, at its end, within the next, the last
 @pytest.mark.parametrize("method", ["peft", "full"])
 def test_an_interrupted_training_ends_with_the_same_weights(method: str, step: int, build: Build) -> None:
     straight = weights(build(method, name="straight"))
@@ -292,6 +292,7 @@ def test_the_log_has_the_development_loss_where_rows_are_many(build: Build) -> N
     log = [json.loads(line) for line in (build(rows=many).folder / "training.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == list(range(1, 15))  # 54 rows to train on, 4 a step
     assert {"loss", "learning_rate", "dev_loss"} <= log[-1].keys()
+    assert build(rows=many).notes[0]["en"].startswith("6 of 60 training rows were held out")
     few = build(name="few")
     assert "dev_loss" not in (few.folder / "training.jsonl").read_text()
 
@@ -301,6 +302,14 @@ def test_training_teaches_the_labels(build: Build) -> None:
     predictions = predictor.predict([row.input for row in ROWS])
     assert [p.text for p in predictions] == [row.target for row in ROWS]
     assert all(sum(p.scores.values()) == pytest.approx(1, abs=1e-5) for p in predictions)
+
+
+def test_a_tuned_model_writes_its_answers_and_ends_them(build: Build) -> None:
+    asked = [replace(row, targets=(f"go to {row.target}",)) for row in ROWS]
+    predictor = build("full", rows=asked, task="question_answering", learning_rate=1e-2, min_steps=120)
+    predictions = predictor.predict([row.input for row in asked])
+    assert [p.text for p in predictions] == [row.target for row in asked]
+    assert all(p.usage is not None and p.usage.completion_tokens < 10 for p in predictions)
 
 
 def test_a_loss_that_is_no_number_ends_the_training_unsaved(build: Build, tmp_path: Path) -> None:
@@ -323,7 +332,7 @@ def test_memory_that_runs_out_names_the_batch_size(said: str, tiny: str, tmp_pat
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
     params = FullParams(min_steps=1, epochs=1)
     with pytest.raises(UserError, match="out of memory in training with batches of 8 rows") as caught:
-        train(model, Full(0, False), rows, params, choose_device(), 0, tmp_path, silent)
+        train(model, Full(0, False), rows, [], params, choose_device(), 0, tmp_path, silent)
     assert "params.batch_size=4" in caught.value.hint
 
 
@@ -338,7 +347,7 @@ def test_another_error_of_the_same_kind_keeps_its_traceback(tiny: str, tmp_path:
     model, tokenizer = load_causal(tiny)
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
     with pytest.raises(RuntimeError, match="a bug"):
-        train(model, Broken(0, False), rows, FullParams(), choose_device(), 0, tmp_path, silent)
+        train(model, Broken(0, False), rows, [], FullParams(), choose_device(), 0, tmp_path, silent)
 
 
 def test_a_disk_too_small_for_checkpoints_is_said_before(tmp_path: Path) -> None:
@@ -442,7 +451,7 @@ def test_an_input_beyond_the_window_is_cut_and_said(tmp_path: Path) -> None:
 
 def test_small_data_is_trained_for_a_hundred_steps() -> None:
     assert count_steps(PeftParams(), rows=20) == 100
-    assert count_steps(PeftParams(), rows=1000) == 375
+    assert count_steps(PeftParams(), rows=1000) == 339  # a tenth is held out
     assert count_steps(PeftParams(min_steps=0), rows=20) == 9
 
 

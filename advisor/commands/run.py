@@ -127,10 +127,10 @@ def execute(folder: Path, plan: Plan, lang: str, *, dry_run: bool = False, as_js
     _check(plan)
     write_plan(folder / "plan.yaml", plan)
     screen = console(stderr=True)
-    show_plan(plan, folder, lang, screen)
-    if dry_run:
-        return None
     try:
+        show_plan(plan, folder, lang, screen)
+        if dry_run:
+            return None
         with Progress(lang, screen) as progress:
             result = run_plan(plan, folder, progress)
             floor = result if plan.executor == "baseline" else run_plan(floor_of(plan), folder / "floor", progress)

@@ -95,19 +95,28 @@ def _check_given(table: Table, given: Mapping[str, str]) -> list[Problem]:
     for role, name in given.items():
         if role not in ROLES:
             known = f"roles: {', '.join(ROLES)} (label is the target: a class, a number or an answer)"
-            problems.append(Problem(f"columns: unknown role '{role}'{did_you_mean(role, ROLES)}", known))
+            zh = Problem(
+                f"columns：未知的角色“{role}”{did_you_mean(role, ROLES, 'zh')}",
+                f"角色：{', '.join(ROLES)}（label 是目标：类别、数字或答案）",
+            )
+            problems.append(Problem(f"columns: unknown role '{role}'{did_you_mean(role, ROLES)}", known, zh))
         elif name not in table.columns and (name or role in REQUIRED):
             problems.append(
                 Problem(
                     f"columns: {table.path.name} has no column '{name}'{did_you_mean(name, table.columns)}",
                     f"columns of {table.path.name}: {', '.join(table.columns)}",
+                    Problem(
+                        f"columns：{table.path.name} 中没有列“{name}”{did_you_mean(name, table.columns, 'zh')}",
+                        f"{table.path.name} 的列：{', '.join(table.columns)}",
+                    ),
                 )
             )
     taken: dict[str, str] = {}
     for role, name in given.items():
         if name and name in taken:
+            zh = Problem(f"columns：“{name}”同时被指定为 {taken[name]} 和 {role}", "请指定两个不同的列")
             problems.append(
-                Problem(f"columns: '{name}' is named for both {taken[name]} and {role}", "name two columns")
+                Problem(f"columns: '{name}' is named for both {taken[name]} and {role}", "name two columns", zh)
             )
         taken[name] = role
     return problems
@@ -184,10 +193,16 @@ def _reason(name: str, given: bool = False, others: Sequence[str] = ()) -> Text:
 
 def _missing(table: Table, role: str, task: str) -> Problem:
     what = {"text": "the text", "label": "the label (the target: a class, a number or an answer)"}[role]
-    numeric = " that holds numbers" if role == "label" and task == "regression" else ""
+    what_zh = {"text": "文本", "label": "标签（目标：类别、数字或答案）"}[role]
+    numeric = role == "label" and task == "regression"
+    listed = ", ".join(table.columns)
     return Problem(
-        f"{table.path.name}: no column{numeric} recognised as {what}",
-        f"say which it is: --columns {role}=NAME (columns: {', '.join(table.columns)})",
+        f"{table.path.name}: no column{' that holds numbers' if numeric else ''} recognised as {what}",
+        f"say which it is: --columns {role}=NAME (columns: {listed})",
+        Problem(
+            f"{table.path.name}：没有认出哪一列是{'数字型的' if numeric else ''}{what_zh}",
+            f"请指定：--columns {role}=列名（现有的列：{listed}）",
+        ),
     )
 
 
@@ -211,6 +226,9 @@ def _no_header(table: Table) -> UserError:
     return UserError(
         f"{table.path}: the first line holds data, not column names ({shown})",
         f"put a line with the names above it, e.g.: {separator.join(example)}",
+        Problem(
+            f"{table.path}：第一行是数据，不是列名（{shown}）", f"请在最上面加一行列名，例如：{separator.join(example)}"
+        ),
     )
 
 

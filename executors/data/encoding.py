@@ -11,7 +11,7 @@ import codecs
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.base import UserError
+from executors.base import Problem, UserError
 
 BLOCK = 1 << 20  # bytes read at once
 SAMPLE = 1 << 18  # bytes a legacy encoding is told from; the whole file must still decode in it
@@ -28,13 +28,30 @@ BOMS = (
 LEGACY = ("gb18030", "big5", "cp1252")  # the first wins a tie
 LEVEL_1 = {"gb2312": b"\xd7", "big5": b"\xc6"}  # the last first byte of their everyday characters
 OTHERS = (  # how a file begins that is not text, what it is, and what to do about it
-    (b"PK\x03\x04", "a zip or Excel file", "if it is an Excel file, give it the ending .xlsx; else unpack it"),
-    (b"\xd0\xcf\x11\xe0", "an old or encrypted Office file", "save it as .xlsx without a password, or as CSV UTF-8"),
-    (b"PAR1", "a Parquet file", "convert it: pandas.read_parquet(FILE).to_csv('rows.csv', index=False)"),
-    (b"\x1f\x8b", "a gzip file", "unpack it: gunzip FILE"),
-    (b"%PDF", "a PDF file", "rows are read from CSV, TSV, JSONL, JSON and .xlsx; documents are given with --docs"),
+    (
+        b"PK\x03\x04",
+        Problem("a zip or Excel file", "if it is an Excel file, give it the ending .xlsx; else unpack it"),
+        Problem("zip 或 Excel 文件", "若是 Excel 文件，请改用 .xlsx 后缀；否则请先解压"),
+    ),
+    (
+        b"\xd0\xcf\x11\xe0",
+        Problem("an old or encrypted Office file", "save it as .xlsx without a password, or as CSV UTF-8"),
+        Problem("旧版或加密的 Office 文件", "请另存为不加密的 .xlsx，或 UTF-8 编码的 CSV"),
+    ),
+    (
+        b"PAR1",
+        Problem("a Parquet file", "convert it: pandas.read_parquet(FILE).to_csv('rows.csv', index=False)"),
+        Problem("Parquet 文件", "请先转换：pandas.read_parquet(FILE).to_csv('rows.csv', index=False)"),
+    ),
+    (b"\x1f\x8b", Problem("a gzip file", "unpack it: gunzip FILE"), Problem("gzip 文件", "请先解压：gunzip FILE")),
+    (
+        b"%PDF",
+        Problem("a PDF file", "rows are read from CSV, TSV, JSONL, JSON and .xlsx; documents are given with --docs"),
+        Problem("PDF 文件", "数据文件可以是 CSV、TSV、JSONL、JSON 和 .xlsx；文档请用 --docs 给出"),
+    ),
 )
 CONVERT = "save it as UTF-8 in the program it comes from, or: iconv -f ENCODING -t UTF-8 {name} > utf8-{name}"
+CONVERT_ZH = "请在原来的程序里另存为 UTF-8，或运行：iconv -f 原编码 -t UTF-8 {name} > utf8-{name}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,10 @@ class Fault:
     def __str__(self) -> str:
         return f"line {self.line}: byte 0x{self.byte:02x}"
 
+    @property
+    def zh(self) -> str:
+        return f"第 {self.line} 行的字节 0x{self.byte:02x}"
+
 
 def detect_encoding(path: Path) -> str:
     """The name of the codec that reads all of `path`. Raises `UserError` for binary and undecodable files."""
@@ -57,7 +78,11 @@ def detect_encoding(path: Path) -> str:
         if head.startswith(mark):
             fault = find_fault(path, name)
             if fault:
-                raise UserError(f"{path}: not valid {name.upper()}, {fault}", CONVERT.format(name=path.name))
+                raise UserError(
+                    f"{path}: not valid {name.upper()}, {fault}",
+                    CONVERT.format(name=path.name),
+                    Problem(f"{path}：不是有效的 {name.upper()}，{fault.zh}", CONVERT_ZH.format(name=path.name)),
+                )
             return name
     _refuse_binary(path, head)
     fault = find_fault(path, "utf-8")
@@ -65,13 +90,21 @@ def detect_encoding(path: Path) -> str:
 
 
 def _refuse_binary(path: Path, head: bytes) -> None:
-    for beginning, what, hint in OTHERS:
+    for beginning, en, zh in OTHERS:
         if head.startswith(beginning):
-            raise UserError(f"{path}: this is {what}, not text", hint.replace("FILE", path.name))
+            raise UserError(
+                f"{path}: this is {en.message}, not text",
+                en.hint.replace("FILE", path.name),
+                Problem(f"{path}：这是 {zh.message}，不是文本", zh.hint.replace("FILE", path.name)),
+            )
     if b"\0" in head:
         raise UserError(
             f"{path}: binary, not text (it holds zero bytes)",
             f"rows are read from CSV, TSV, JSONL, JSON and .xlsx; if it is text: {CONVERT.format(name=path.name)}",
+            Problem(
+                f"{path}：二进制文件，不是文本（含有零字节）",
+                f"数据文件可以是 CSV、TSV、JSONL、JSON 和 .xlsx；若确是文本：{CONVERT_ZH.format(name=path.name)}",
+            ),
         )
 
 
@@ -99,9 +132,11 @@ def _legacy(path: Path, fault: Fault) -> str:
         file.seek(max(0, fault.offset - 1024))
         sample = _whole_lines(file.read(SAMPLE), from_start=fault.offset <= 1024)
     if _is_damaged_utf8(sample):
+        command = f"iconv -c -f UTF-8 -t UTF-8 {path.name} > whole-{path.name}"
         raise UserError(
             f"{path}: UTF-8 with damaged characters, the first in {fault}",
-            f"restore the file, or drop what is damaged: iconv -c -f UTF-8 -t UTF-8 {path.name} > whole-{path.name}",
+            f"restore the file, or drop what is damaged: {command}",
+            Problem(f"{path}：UTF-8 字符有损坏，首处是{fault.zh}", f"请恢复原文件，或去掉损坏的部分：{command}"),
         )
     shares = {name: plausibility(sample, name) for name in LEGACY}
     for name in sorted(LEGACY, key=lambda name: -shares[name]):
@@ -110,6 +145,10 @@ def _legacy(path: Path, fault: Fault) -> str:
     raise UserError(
         f"{path}: cannot tell its encoding: not UTF-8 ({fault}), and no plausible {', '.join(LEGACY)}",
         CONVERT.format(name=path.name),
+        Problem(
+            f"{path}：无法判断编码：不是 UTF-8（{fault.zh}），也不像 {'、'.join(LEGACY)}",
+            CONVERT_ZH.format(name=path.name),
+        ),
     )
 
 

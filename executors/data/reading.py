@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from executors.base import Text, UserError
+from executors.base import Problem, Text, UserError
 from executors.data import shapes
 from executors.data.encoding import detect_encoding
 
@@ -29,6 +29,8 @@ SEPARATORS = (",", ";", "\t", "|")
 LARGEST_CELL = 1 << 26  # characters; csv refuses cells above 131,072 unless told
 RAGGED = 0.2  # share of rows of the wrong width above which the file is not what it seems
 KNOWN = "rows are read from .csv, .tsv, .jsonl, .json and .xlsx"
+KNOWN_ZH = "数据文件可以是 .csv、.tsv、.jsonl、.json 和 .xlsx"
+JSON_ROW = '{"text": "where is my parcel?", "label": "order_status"}'
 
 
 @dataclass(frozen=True)
@@ -56,40 +58,65 @@ def read_table(path: Path) -> Table:
             read = _read_delimited if kind in ("csv", "tsv") else _read_json
             table = read(path, encoding, kind)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}", "check the file's permissions") from error
+        why = error.strerror or error
+        zh = Problem(f"{path}：无法读取：{why}", "请检查文件权限")
+        raise UserError(f"{path}: cannot be read: {why}", "check the file's permissions", zh) from error
     if not table.rows:
-        raise UserError(f"{path}: no rows below the column names", "add the rows, or name another file")
+        zh = Problem(f"{path}：列名下面没有数据", "请补上数据行，或换一个文件")
+        raise UserError(f"{path}: no rows below the column names", "add the rows, or name another file", zh)
     return replace(table, notes=(*_encoding_note(table), *table.notes))
 
 
 def _check_file(path: Path) -> str:
     """The format of a file that is there, has content, and has an ending we know."""
     if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in FORMATS)
-        named = f"name one of the files in it: {', '.join(inside[:5])}" if inside else f"it holds no table; {KNOWN}"
-        raise UserError(f"{path}: a folder, not a file", named)
+        inside = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix.lower() in FORMATS)[:5])
+        raise UserError(
+            f"{path}: a folder, not a file",
+            f"name one of the files in it: {inside}" if inside else f"it holds no table; {KNOWN}",
+            Problem(
+                f"{path}：这是文件夹，不是文件",
+                f"请选其中的一个文件：{inside}" if inside else f"其中没有数据文件；{KNOWN_ZH}",
+            ),
+        )
     if not path.is_file():
         raise _missing(path)
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise UserError(f"{path}: cannot read files ending in '{path.suffix}'", KNOWN)
+        zh = Problem(f"{path}：不支持以“{path.suffix}”结尾的文件", KNOWN_ZH)
+        raise UserError(f"{path}: cannot read files ending in '{path.suffix}'", KNOWN, zh)
     if path.stat().st_size == 0:
-        raise UserError(
-            f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}"
-        )
+        raise _empty(path)
     return kind
+
+
+def _empty(path: Path) -> UserError:
+    return UserError(
+        f"{path}: the file is empty",
+        f"write rows into it: a line with the column names first; {KNOWN}",
+        Problem(f"{path}：文件是空的", f"请写入数据，第一行是列名；{KNOWN_ZH}"),
+    )
 
 
 def _missing(path: Path) -> UserError:
     if not path.parent.is_dir():
-        return UserError(f"no such file: {path} (nor the folder {path.parent})", "check the path")
+        return UserError(
+            f"no such file: {path} (nor the folder {path.parent})",
+            "check the path",
+            Problem(f"找不到文件：{path}（文件夹 {path.parent} 也不存在）", "请检查路径"),
+        )
     siblings = [p.name for p in path.parent.iterdir() if p.is_file()]
     near = difflib.get_close_matches(path.name, siblings, n=1)
-    here = sorted(name for name in siblings if Path(name).suffix.lower() in FORMATS)
+    here = ", ".join(sorted(name for name in siblings if Path(name).suffix.lower() in FORMATS)[:8])
     meant = f" (did you mean '{path.parent / near[0]}'?)" if near else ""
+    meant_zh = f"（是不是“{path.parent / near[0]}”？）" if near else ""
     return UserError(
         f"no such file: {path}{meant}",
-        f"tables in {path.parent}: {', '.join(here[:8])}" if here else f"check the path; {KNOWN}",
+        f"tables in {path.parent}: {here}" if here else f"check the path; {KNOWN}",
+        Problem(
+            f"找不到文件：{path}{meant_zh}",
+            f"{path.parent} 中的数据文件：{here}" if here else f"请检查路径；{KNOWN_ZH}",
+        ),
     )
 
 
@@ -118,9 +145,14 @@ def _read_delimited(path: Path, encoding: str, kind: str) -> Table:
         # quote marks that are part of the text, as TSV files have them: right only if every row then fits
         literal = _literal_quotes(path, encoding, kind, separator)
         if literal is None:
+            line, why = error.args
             raise UserError(
-                f"{path}: {error}",
+                f"{path}: line {line}: a quote mark is out of place ({why})",
                 'close every quote mark, and write a quote mark within a cell twice: "say ""yes"""',
+                Problem(
+                    f"{path}：第 {line} 行：引号位置不对（{why}）",
+                    '引号要成对；单元格内的引号要写两遍："say ""yes"""',
+                ),
             ) from error
         return literal
 
@@ -128,7 +160,7 @@ def _read_delimited(path: Path, encoding: str, kind: str) -> Table:
 def _records(
     path: Path, encoding: str, separator: str, strict: bool = True, quoting: Any = csv.QUOTE_MINIMAL
 ) -> Iterator[tuple[int, list[str]]]:
-    """Every record that is not blank, with the line it begins on. Raises `csv.Error` naming that line."""
+    """Every record that is not blank, with the line it begins on. Raises `csv.Error` with that line and the fault."""
     with path.open(encoding=encoding, newline="") as file:
         reader = csv.reader(file, delimiter=separator, strict=strict, quoting=quoting, skipinitialspace=True)
         begin = 1
@@ -138,7 +170,7 @@ def _records(
                     yield begin, record
                 begin = reader.line_num + 1
         except csv.Error as error:
-            raise csv.Error(f"line {begin}: a quote mark is out of place ({error})") from error
+            raise csv.Error(begin, error) from error
 
 
 def _separator(path: Path, encoding: str, kind: str) -> str:
@@ -167,9 +199,7 @@ def _build(path: Path, encoding: str, kind: str, records: Iterator[tuple[int, li
     while header and not header[-1].strip():  # what spreadsheets leave at the right
         header = header[:-1]
     if not header:
-        raise UserError(
-            f"{path}: the file is empty", f"write rows into it: a line with the column names first; {KNOWN}"
-        )
+        raise _empty(path)
     columns = _unique(header)
     rows, lines, ragged = [], [], []
     for line, record in records:
@@ -202,6 +232,10 @@ def _refuse_ragged(path: Path, width: int, good: int, ragged: list[int]) -> None
             f"{path}: {len(ragged)} of {good + len(ragged)} rows have more cells than the {width} column names "
             f"(first in line {ragged[0]})",
             "put cells that contain the separator in quote marks, and give every column a name",
+            Problem(
+                f"{path}：{good + len(ragged)} 行中有 {len(ragged)} 行的单元格多于 {width} 个列名（首次出现在第 {ragged[0]} 行）",
+                "含分隔符的单元格要加引号，每一列都要有列名",
+            ),
         )
 
 
@@ -225,7 +259,8 @@ def _read_json(path: Path, encoding: str, kind: str) -> Table:
     with path.open(encoding=encoding) as file:
         first = next((line.strip() for line in file if line.strip()), "")
     if not first:
-        raise UserError(f"{path}: the file is empty", f"write rows into it, one JSON object a line; {KNOWN}")
+        zh = Problem(f"{path}：文件是空的", f"请写入数据，每行一个 JSON 对象；{KNOWN_ZH}")
+        raise UserError(f"{path}: the file is empty", f"write rows into it, one JSON object a line; {KNOWN}", zh)
     by_line = not first.startswith("[") if kind == "jsonl" else _is_object(first)
     if by_line:
         return _table(path, encoding, "jsonl", _read_lines(path, encoding))
@@ -251,9 +286,13 @@ def _read_lines(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, str]
             if line.strip():
                 value = _parse(path, line, number)
                 if not isinstance(value, dict):
+                    found = repr(line.strip()[:40])
                     raise UserError(
-                        f"{path}: line {number}: expected a JSON object, got {line.strip()[:40]!r}",
-                        'one object a line, e.g. {"text": "where is my parcel?", "label": "order_status"}',
+                        f"{path}: line {number}: expected a JSON object, got {found}",
+                        f"one object a line, e.g. {JSON_ROW}",
+                        Problem(
+                            f"{path}：第 {number} 行：应为 JSON 对象，收到 {found}", f"每行一个对象，例如 {JSON_ROW}"
+                        ),
                     )
                 yield number, shapes.flatten(value)
 
@@ -263,9 +302,15 @@ def _parse(path: Path, text: str, line: int = 0) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {line or error.lineno}, column {error.colno}"
-        hint = "correct this line" if line else "correct the file; a comma or bracket is often missing just before"
-        raise UserError(f"{path}: {place}: not valid JSON: {error.msg}", hint) from error
+        row, column = line or error.lineno, error.colno
+        raise UserError(
+            f"{path}: line {row}, column {column}: not valid JSON: {error.msg}",
+            "correct this line" if line else "correct the file; a comma or bracket is often missing just before",
+            Problem(
+                f"{path}：第 {row} 行第 {column} 列：不是有效的 JSON：{error.msg}",
+                "请更正这一行" if line else "请更正文件；往往是前面缺了逗号或括号",
+            ),
+        ) from error
 
 
 def _lists_in(document: Mapping[str, Any]) -> list[str]:
@@ -286,10 +331,14 @@ def _records_of(path: Path, document: Any) -> list[dict[str, Any]]:
     found = document if isinstance(document, list) else []
     wrong = [n for n, record in enumerate(found, 1) if not isinstance(record, dict)]
     if wrong or not isinstance(document, list):
-        what = f"entry {wrong[0]} is none" if wrong else f"this is {'a ' + type(document).__name__}"
+        kind = type(document).__name__
         raise UserError(
-            f"{path}: expected a list of objects; {what}",
-            'e.g. [{"text": "where is my parcel?", "label": "order_status"}, …]',
+            f"{path}: expected a list of objects; {f'entry {wrong[0]} is none' if wrong else f'this is a {kind}'}",
+            f"e.g. [{JSON_ROW}, …]",
+            Problem(
+                f"{path}：应为由对象组成的列表；{f'第 {wrong[0]} 项不是对象' if wrong else f'实际是 {kind}'}",
+                f"例如 [{JSON_ROW}, …]",
+            ),
         )
     return found
 
@@ -322,7 +371,9 @@ def _read_xlsx(path: Path) -> Table:
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             raise UserError(
-                f"{path}: not an .xlsx file (an old .xls, encrypted, or something else)", "save it as .xlsx"
+                f"{path}: not an .xlsx file (an old .xls, encrypted, or something else)",
+                "save it as .xlsx",
+                Problem(f"{path}：不是 .xlsx 文件（可能是旧版 .xls、加密文件或其他格式）", "请另存为 .xlsx"),
             )
     try:
         with warnings.catch_warnings():
@@ -334,7 +385,9 @@ def _read_xlsx(path: Path) -> Table:
                 book.close()
     except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError, EOFError, zlib.error) as error:
         raise UserError(
-            f"{path}: a damaged .xlsx file: {error}", "open it in a spreadsheet program, save it anew"
+            f"{path}: a damaged .xlsx file: {error}",
+            "open it in a spreadsheet program, save it anew",
+            Problem(f"{path}：.xlsx 文件已损坏：{error}", "请用表格软件打开后重新保存"),
         ) from error
     filled = [(title, records) for title, records in sheets if records]
     title, records = filled[0] if filled else ("", [])
@@ -376,6 +429,7 @@ def squad_paragraphs(path: Path) -> Iterator[tuple[str, str]]:
     """
     document = _parse(path, path.read_text(detect_encoding(path)))
     if not shapes.is_squad(document):
-        raise UserError(f"{path}: not in SQuAD's format", "expected data → paragraphs → qas")
+        zh = Problem(f"{path}：不是 SQuAD 格式", "应为 data → paragraphs → qas 的结构")
+        raise UserError(f"{path}: not in SQuAD's format", "expected data → paragraphs → qas", zh)
     for name, paragraph in shapes.named_paragraphs(document):
         yield name, shapes.cell(paragraph.get("context"))

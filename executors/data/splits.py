@@ -78,6 +78,10 @@ def read_inputs(path: Path, given: Mapping[str, str]) -> list[Input]:
         raise UserError(
             f"{path}: {len(empty)} rows have no text in column '{columns['text']}' (lines {shown})",
             "fill or delete these rows, so that answers and rows stay side by side",
+            Problem(
+                f"{path}：有 {len(empty)} 行的“{columns['text']}”列没有文本（行号 {shown}）",
+                "请补全或删除这些行，让回答与数据行一一对应",
+            ),
         )
     return inputs
 
@@ -131,27 +135,50 @@ def _unusable(table: Table, columns: Mapping[str, str], faults: Counter[str]) ->
     reason, count = faults.most_common(1)[0]
     label, name = columns["label"], table.path.name
     shown = next((row[label] for row in table.rows if row[label].strip()), "")[:40]
-    message, hint = {
-        "empty_text": (f"every text is empty (column '{columns['text']}')", "name another column: --columns text=NAME"),
+    en, zh = {
+        "empty_text": (
+            Problem(f"every text is empty (column '{columns['text']}')", "name another column: --columns text=NAME"),
+            Problem(f"文本全是空的（列“{columns['text']}”）", "请指定其他列：--columns text=列名"),
+        ),
         "empty_label": (
-            f"the labels are absent: column '{label}' is empty in every row",
-            "label some rows first, or name another column: --columns label=NAME",
+            Problem(
+                f"the labels are absent: column '{label}' is empty in every row",
+                "label some rows first, or name another column: --columns label=NAME",
+            ),
+            Problem(f"没有标签：“{label}”列每一行都是空的", "请先标注一些数据，或指定其他列：--columns label=列名"),
         ),
         "not_a_number": (
-            f"{count} of {len(table.rows)} targets in column '{label}' are no numbers (e.g. {shown!r})",
-            "name a column of numbers: --columns label=NAME; or choose classification as the task",
+            Problem(
+                f"{count} of {len(table.rows)} targets in column '{label}' are no numbers (e.g. {shown!r})",
+                "name a column of numbers: --columns label=NAME; or choose classification as the task",
+            ),
+            Problem(
+                f"“{label}”列的 {len(table.rows)} 个目标中有 {count} 个不是数字（例如 {shown!r}）",
+                "请指定数字列：--columns label=列名；或把任务改为分类",
+            ),
         ),
     }[reason]
-    return UserError(f"{name}: {message}", f"{hint} (columns: {', '.join(table.columns)})")
+    listed = ", ".join(table.columns)
+    return UserError(
+        f"{name}: {en.message}",
+        f"{en.hint} (columns: {listed})",
+        Problem(f"{name}：{zh.message}", f"{zh.hint}（现有的列：{listed}）"),
+    )
 
 
 def _refuse_several_labels(table: Table, columns: Mapping[str, str], rows: Sequence[Row]) -> None:
     several = [row for row in rows if len(row.targets) > 1]
     if several:
+        shown = ", ".join(several[0].targets[:3])
         raise UserError(
             f"{table.path.name}: {len(several)} rows have several labels in column '{columns['label']}' "
-            f"(e.g. {', '.join(several[0].targets[:3])}): a classification has one a row",
+            f"(e.g. {shown}): a classification has one a row",
             "keep one label a row, or make it a yes/no question a label",
+            Problem(
+                f"{table.path.name}：有 {len(several)} 行在“{columns['label']}”列有多个标签（例如 {shown}）："
+                "分类任务每行只能有一个",
+                "请每行只保留一个标签，或为每个标签各做一个是非判断",
+            ),
         )
 
 
@@ -177,11 +204,20 @@ def _columns_of_test(test: Table, train: Table, columns: Mapping[str, str]) -> d
     """The same columns in the test file; only a source may be missing. Raises `UserError` naming all that are."""
     missing = [name for role, name in columns.items() if name not in test.columns and role != "source"]
     if missing:
-        hint = f"columns of {test.path.name}: {', '.join(test.columns)}; rename them as in {train.path.name}"
-        lacks = f"which {train.path.name} has"
-        meant = {name: did_you_mean(name, test.columns) for name in missing}
-        raise UserError.of([Problem(f"{test.path.name}: no column '{n}', {lacks}{meant[n]}", hint) for n in missing])
+        raise UserError.of([_not_in_test(name, test, train) for name in missing])
     return {role: name for role, name in columns.items() if name in test.columns}
+
+
+def _not_in_test(name: str, test: Table, train: Table) -> Problem:
+    here, there, listed = test.path.name, train.path.name, ", ".join(test.columns)
+    return Problem(
+        f"{here}: no column '{name}', which {there} has{did_you_mean(name, test.columns)}",
+        f"columns of {here}: {listed}; rename them as in {there}",
+        Problem(
+            f"{here}：缺少 {there} 中的列“{name}”{did_you_mean(name, test.columns, 'zh')}",
+            f"{here} 的列：{listed}；请改成与 {there} 相同的列名",
+        ),
+    )
 
 
 def _without_leak(rows: Sequence[Row], test: Sequence[Row], path: str, removed: Counter[str]) -> list[Row]:
@@ -193,6 +229,10 @@ def _without_leak(rows: Sequence[Row], test: Sequence[Row], path: str, removed: 
         raise UserError(
             f"all {len(rows)} training rows stand in the test file {path} as well: nothing is left to train on",
             "name a test file with other rows, or leave --test out and a share of the rows is held out",
+            Problem(
+                f"全部 {len(rows)} 行训练数据都出现在测试文件 {path} 中：没有可用于训练的数据",
+                "请换一个数据不同的测试文件，或不给 --test，改为从数据中留出一部分",
+            ),
         )
     return train
 
@@ -201,12 +241,18 @@ def _split(rows: Sequence[Row], share: float, task: str, seed: int) -> tuple[lis
     """Train and test, both in the file's order. Raises `UserError` where there is too little to set apart."""
     if not 0 < share < 1:
         raise UserError(
-            f"held_out: must be above 0 and below 1, got {share}", "use 0.2, or name a test file with --test"
+            f"held_out: must be above 0 and below 1, got {share}",
+            "use 0.2, or name a test file with --test",
+            Problem(f"held_out：必须大于 0 且小于 1，收到 {share}", "可用 0.2，或用 --test 给出测试文件"),
         )
     if len(rows) < LEAST:
         raise UserError(
             f"too few rows: {len(rows)} can be used, and {LEAST} are needed to set some apart for scoring",
             f"add {LEAST - len(rows)} rows or more, or name a test file with --test",
+            Problem(
+                f"数据太少：可用的只有 {len(rows)} 行，至少要 {LEAST} 行才能留出一部分用于评分",
+                f"请再添加至少 {LEAST - len(rows)} 行，或用 --test 给出测试文件",
+            ),
         )
     strata: dict[str, dict[Key, None]] = {}
     stratum_of: dict[Key, str] = {}
@@ -218,6 +264,10 @@ def _split(rows: Sequence[Row], share: float, task: str, seed: int) -> tuple[lis
         raise UserError(
             "too few rows: no class has two different texts, so none can be held out for scoring",
             f"add rows until the classes have at least 2 texts each ({2 * len(strata)} in all), or name a test file",
+            Problem(
+                "数据太少：没有一个类别有两条不同的文本，无法留出数据用于评分",
+                f"请补充数据，使每个类别至少有 2 条文本（共 {2 * len(strata)} 条），或给出测试文件",
+            ),
         )
     train = [row for row in rows if _key(row) not in held_out]
     return train, [row for row in rows if _key(row) in held_out]
@@ -256,11 +306,15 @@ def _check_targets(rows: Iterable[Row], task: str, column: str) -> None:
     values = Counter(row.target for row in rows)
     if len(values) > 1 or task not in ("classification", "regression"):
         return
-    what = "one class only" if task == "classification" else "one number only"
+    what, what_zh = ("one class only", "一个类别") if task == "classification" else ("one number only", "一个数值")
     label = next(iter(values))
     raise UserError(
         f"{what}: each of the {values.total()} rows to train on has the label '{label}' (column '{column}')",
         "add rows with other labels, or name another column: --columns label=NAME",
+        Problem(
+            f"只有{what_zh}：{values.total()} 行训练数据的标签都是“{label}”（列“{column}”）",
+            "请补充其他标签的数据，或指定其他列：--columns label=列名",
+        ),
     )
 
 

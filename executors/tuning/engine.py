@@ -7,7 +7,6 @@ accumulation of gradients and quantised weights are not.
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,47 +23,37 @@ from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_c
 from executors.tuning.params import TuningParams, count_steps, rate_of, steps_an_epoch
 from executors.tuning.rows import TokenRow
 
-DEVELOPMENT_FROM = 50  # rows; below, each is worth more as a training row
-DEVELOPMENT_MOST = 200  # rows
 LOGGED = 200  # points of the loss curve, at most
-
-
-def split_development(rows: Sequence[TokenRow], share: float, seed: int) -> tuple[list[TokenRow], list[TokenRow]]:
-    """Rows to train on, and rows to watch the loss on: a share, at random; none where rows are few."""
-    if len(rows) < DEVELOPMENT_FROM or not share:
-        return list(rows), []
-    held = set(random.Random(seed).sample(range(len(rows)), min(max(1, round(share * len(rows))), DEVELOPMENT_MOST)))
-    train = [row for n, row in enumerate(rows) if n not in held]
-    watched = [rows[n] for n in sorted(held)]
-    return train, watched
 
 
 def train(
     model: Any,
     collator: Collator,
     rows: Sequence[TokenRow],
+    watched: Sequence[TokenRow],
     params: TuningParams,
     device: Device,
     seed: int,
     folder: Path,
     report: Reporter,
 ) -> list[dict[str, float]]:
-    """Train `model` in place and return its log: step, loss, learning_rate, and dev_loss where rows are held out.
+    """Train `model` in place on `rows` and return its log: step, loss, learning_rate, and dev_loss on `watched`.
 
     Checkpoints go to `folder`, and a training that was interrupted goes on from the last whole one, with the same
     result. Raises `UserError`: loss not a number, out of memory, no disk space; `KeyboardInterrupt` once an
     interrupted training is saved.
     """
-    trained, watched = split_development(rows, params.development, seed)
     folder.mkdir(parents=True, exist_ok=True)
     check_space(_checkpoint_bytes(model) * 3, folder)  # two are kept while the third is written
     with StopBetweenSteps() as stop:
-        arguments = _arguments(params, model.num_parameters(), len(trained), bool(watched), device, seed, folder)
+        arguments = _arguments(
+            params, model.num_parameters(), len(rows) + len(watched), bool(watched), device, seed, folder
+        )
         trainer = Trainer(
             model=model,
             args=arguments,
             data_collator=collator,
-            train_dataset=plan_steps(trained, params.batch_size, arguments.max_steps, seed),
+            train_dataset=plan_steps(rows, params.batch_size, arguments.max_steps, seed),
             eval_dataset=even_batches(watched, params.batch_size) if watched else None,
             compute_loss_func=completion_loss,
             callbacks=[_Guard(), _Progress(collator, report), _Stop(stop)],

@@ -9,15 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from executors.base import Event, Executor, Job, Plan, Problem, parse_params, to_dict
+from executors.base import Event, Executor, Job, Plan, Problem, Text, parse_params, to_dict
 from executors.messages import TASKS
 from executors.models import alias_of, choose_device, load_causal, resolve, weights_sha256
 from executors.models.device import prepare_peft
 from executors.models.language import can_share
 from executors.targets import numbers
-from executors.tuning.params import FullParams, PeftParams, TuningParams, check_params, rate_of, read_params
+from executors.tuning.params import (
+    FullParams,
+    PeftParams,
+    TuningParams,
+    check_params,
+    development_rows,
+    rate_of,
+    read_params,
+)
 from executors.tuning.predictor import Tuned, TunedPredictor, write_tuned
-from executors.tuning.rows import TokenRows, encode_rows
+from executors.tuning.rows import encode_rows, split_development
 
 FINISHED = "tuned"  # in the job's folder: the trained model, once it is whole
 
@@ -54,10 +62,12 @@ class TuningExecutor(Executor):
         rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, _limit(params, model))
         set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated
         model = self.prepare(model, params)
+        trained, watched = split_development(rows.rows, development_rows(params, len(rows.rows)), job.plan.seed)
         collator = Collator(tokenizer.pad_token_id, can_share(model))
         checkpoints = job.folder / "checkpoints"
-        log = train(model, collator, rows.rows, params, choose_device(), job.plan.seed, checkpoints, job.report)
-        _write(finished, lambda folder: self._write_all(folder, job, params, rows, mean, model, tokenizer, log))
+        log = train(model, collator, trained, watched, params, choose_device(), job.plan.seed, checkpoints, job.report)
+        notes = (*rows.notes(), *_watched_note(len(watched), len(rows.rows)))
+        _write(finished, lambda folder: self._write_all(folder, job, params, notes, mean, model, tokenizer, log))
         shutil.rmtree(checkpoints)
 
     def _write_all(
@@ -65,7 +75,7 @@ class TuningExecutor(Executor):
         folder: Path,
         job: Job,
         params: TuningParams,
-        rows: TokenRows,
+        notes: tuple[Text, ...],
         mean: float | None,
         model: Any,
         tokenizer: Any,
@@ -82,7 +92,7 @@ class TuningExecutor(Executor):
             base=job.plan.model,
             sha256=weights_sha256(resolve(job.plan.model, job.report)),
             params=to_dict(params),
-            notes=rows.notes(),
+            notes=notes,
             mean=mean,
         )
         write_tuned(folder, about, log)
@@ -138,6 +148,17 @@ def public_name(model: str) -> str:
     """The name by which others know a model: an alias stands for its hub id; a folder is what it is."""
     alias = alias_of(model)
     return alias.hub if alias and alias.hub else model
+
+
+def _watched_note(watched: int, rows: int) -> tuple[Text, ...]:
+    if not watched:
+        return ()
+    return (
+        {
+            "en": f"{watched} of {rows} training rows were held out to watch the loss on, and not trained on",
+            "zh": f"{rows} 条训练数据中留出 {watched} 条用于观察损失，未参与训练",
+        },
+    )
 
 
 def _limit(params: TuningParams, model: Any) -> int:

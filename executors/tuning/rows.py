@@ -6,6 +6,7 @@ answer and the token that ends it are trained on.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +31,12 @@ class TokenRow:
 
     def __len__(self) -> int:
         return len(self.prompt) + len(self.answer)
+
+
+def split_development(rows: Sequence[TokenRow], held: int, seed: int) -> tuple[list[TokenRow], list[TokenRow]]:
+    """Rows to train on, and `held` rows, drawn at random, to watch the loss on."""
+    chosen = set(random.Random(seed).sample(range(len(rows)), held))
+    return [r for n, r in enumerate(rows) if n not in chosen], [r for n, r in enumerate(rows) if n in chosen]
 
 
 @dataclass(frozen=True)
