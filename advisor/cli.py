@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from importlib import import_module
 
 import click
 
-from executors.base import UserError
+from executors.base import Problem, UserError
 
 COMMANDS = {  # name -> what it does; the module is advisor/commands/<name>.py, the command its `command`
     "ask": "Recommend how to adapt a model, from answers in a file.",
@@ -100,29 +101,52 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except UserError as error:
-        return _fail(error.message, error.hint)
+        return _fail(error, arguments)
     except click.Abort as stop:  # click's word for Ctrl-C; what was kept is said in the interruption itself
-        kept = stop.__cause__.args if stop.__cause__ else ()
-        click.echo(": ".join(["interrupted", *map(str, kept)]), err=True)
+        kept = map(str, stop.__cause__.args if stop.__cause__ else ())
+        chinese = _language(arguments) == "zh"
+        click.echo("：".join(["已中断", *kept]) if chinese else ": ".join(["interrupted", *kept]), err=True)
         return 130
     except BrokenPipeError:  # the reader of a pipe has left, as in `advisor report | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            return _fail(f"no space left on the disk{_at(error)}", "free some space and repeat the command: it resumes")
+            return _fail(_disk_full(error.filename), arguments)
         if error.errno in (errno.EACCES, errno.EROFS):
-            return _fail(f"no permission to write or read{_at(error)}", "choose another folder, e.g. with ADVISOR_RUNS")
+            return _fail(_forbidden(error.filename), arguments)
         raise
     return 0
 
 
-def _fail(message: str, hint: str) -> int:
-    click.secho(f"error: {message}", fg="red", err=True)
-    for line in filter(None, hint.split("\n")):
+def _fail(error: UserError, arguments: list[str]) -> int:
+    lang = _language(arguments)
+    told = error.told(lang)
+    click.secho(f"错误：{told.message}" if lang == "zh" else f"error: {told.message}", fg="red", err=True)
+    for line in filter(None, told.hint.split("\n")):
         click.echo(f"  → {line}", err=True)
     return 1
 
 
-def _at(error: OSError) -> str:
-    return f": {error.filename}" if error.filename else ""
+def _language(arguments: list[str]) -> str:
+    """The language of a call that went wrong, told from its arguments: click's own view of them is gone by now."""
+    from advisor.texts import choose_language
+
+    asked = re.findall(r"--lang[= ](en|zh)\b", " ".join(arguments))
+    return choose_language(asked[-1] if asked else None)
+
+
+def _disk_full(place: str | None) -> UserError:
+    return UserError(
+        f"no space left on the disk{f': {place}' if place else ''}",
+        "free some space and repeat the command: it resumes",
+        Problem(f"磁盘空间不足{f'：{place}' if place else ''}", "请腾出空间后重新运行命令，会从中断处继续"),
+    )
+
+
+def _forbidden(place: str | None) -> UserError:
+    return UserError(
+        f"no permission to write or read{f': {place}' if place else ''}",
+        "choose another folder, e.g. with ADVISOR_RUNS",
+        Problem(f"没有读写权限{f'：{place}' if place else ''}", "请换一个文件夹，例如用 ADVISOR_RUNS 指定"),
+    )

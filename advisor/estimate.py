@@ -50,6 +50,8 @@ def estimate_text(plan: Plan) -> Text:
     data = measure_data(inputs, plan.task, plan.seed)
     tokens = measure_documents(plan.docs).tokens if plan.docs else 0
     rows = Rows(data.train, data.test, data.input_tokens, data.answer_tokens, len(data.labels), tokens)
+    if plan.executor not in ESTIMATES:  # a method that was just added
+        return text("quote.no_estimate", train=data.train, test=data.test)
     machine = measure_machine()
     measured = None if machine.gpu_memory_gb else measure_tflops()
     low, high = estimate_seconds(plan, rows, machine, measured)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from advisor.conditions import Condition, Value, figure, parse, translated
-from advisor.texts import read_knowledge
+from advisor.texts import LANGUAGES, read_knowledge
 from executors.base import Problem, Text, UserError, did_you_mean, write_atomic
 
 Origin = Literal["asked", "measured", "assumed"]
@@ -162,7 +162,7 @@ def _spec(name: str, raw: Mapping[str, Any], drafts: Mapping[str, _Draft], fault
         faults.append(f"{name}.doubt: expected a number from 0 to 1, got {raw.get('doubt')!r}")
     if not spec.default or spec.default[-1].when is not None:
         faults.append(f"{name}.default: the last assumption must have no 'when'")
-    faults += [f"{name}.default: {problem}" for a in spec.default if (problem := wrong_value(spec, a.value))]
+    faults += [f"{name}.default: {wrong['en']}" for a in spec.default if (wrong := wrong_value(spec, a.value))]
     return spec
 
 
@@ -175,26 +175,37 @@ def _assumption(name: str, raw: Mapping[str, Any], drafts: Mapping[str, _Draft],
 # -- values ------------------------------------------------------------------------------------------
 
 
-def wrong_value(spec: FactSpec, value: object) -> str:
-    """What is wrong with a value, or an empty string."""
+def wrong_value(spec: FactSpec, value: object) -> Text:
+    """What is wrong with a value; empty where nothing is."""
     if spec.type == "choice":
-        known = ", ".join(spec.options)
-        return (
-            ""
-            if value in spec.options
-            else f"'{value}' is not an option{did_you_mean(str(value), spec.options)}: {known}"
-        )
+        return {} if value in spec.options else _no_option(spec, str(value))
     if spec.type == "boolean":
-        return "" if isinstance(value, bool) else f"expected true or false, got {value!r}"
+        return {} if isinstance(value, bool) else _expected("true or false", "true 或 false", value)
+    whole = spec.type == "integer"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"expected {'a whole number' if spec.type == 'integer' else 'a number'}, got {value!r}"
+        return _expected("a whole number", "整数", value) if whole else _expected("a number", "数字", value)
     if not math.isfinite(value):
-        return f"must be finite, got {value!r}"
-    if spec.type == "integer" and not float(value).is_integer():
-        return f"expected a whole number, got {value!r}"
+        return {"en": f"must be finite, got {value!r}", "zh": f"必须是有限的数，收到 {value!r}"}
+    if whole and not float(value).is_integer():
+        return _expected("a whole number", "整数", value)
+    least, most, got = figure(spec.minimum), figure(spec.maximum), figure(value)
     if value < spec.minimum:
-        return f"cannot be below {figure(spec.minimum)}, got {figure(value)}"
-    return f"cannot be above {figure(spec.maximum)}, got {figure(value)}" if value > spec.maximum else ""
+        return {"en": f"cannot be below {least}, got {got}", "zh": f"不能小于 {least}，收到 {got}"}
+    too_large = {"en": f"cannot be above {most}, got {got}", "zh": f"不能大于 {most}，收到 {got}"}
+    return too_large if value > spec.maximum else {}
+
+
+def _expected(what: str, what_zh: str, value: object) -> Text:
+    got_zh = f"“{value}”" if isinstance(value, str) else f" {value!r}"
+    return {"en": f"expected {what}, got {value!r}", "zh": f"应为{what_zh}，收到{got_zh}"}
+
+
+def _no_option(spec: FactSpec, value: str) -> Text:
+    known = ", ".join(spec.options)
+    return {
+        "en": f"'{value}' is not an option{did_you_mean(value, spec.options)}: {known}",
+        "zh": f"没有“{value}”这个选项{did_you_mean(value, spec.options, 'zh')}：{known}",
+    }
 
 
 SCALES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12, "千": 10**3, "万": 10**4, "亿": 10**8}
@@ -203,19 +214,23 @@ TRUE = frozenset({"yes", "y", "true", "是", "对", "有"})
 FALSE = frozenset({"no", "n", "false", "否", "不", "没有"})
 
 
-def parse_value(spec: FactSpec, raw: object) -> Value:
+def parse_value(spec: FactSpec, raw: object, name: Text | None = None) -> Value:
     """A value as a person or a file gives it: ``"10k"``, ``"3万"``, ``"yes"``, ``"85%"``, an option or its text.
 
-    Raises `UserError` saying the field, the rule and the value received.
+    Raises `UserError` saying the field (by `name`, else by its id), the rule and the value received.
     """
     value = _from_text(spec, raw.strip()) if isinstance(raw, str) else raw
     if isinstance(value, bool) and spec.type == "choice":  # YAML reads a bare `no` as false
         value = ("no" if value is False else "yes") if "no" in spec.options else value
     if isinstance(value, float) and spec.type == "integer" and value.is_integer():
         value = int(value)
-    problem = wrong_value(spec, value)
-    if problem:
-        raise UserError(f"{spec.id}: {problem}", _hint(spec))
+    wrong = wrong_value(spec, value)
+    if wrong:
+        hint, name = _hint(spec), name or dict.fromkeys(LANGUAGES, spec.id)
+        zh = Problem(f"{name['zh']}：{wrong['zh']}", f"{name['zh']}：{hint['zh']}；不知道就留空")
+        raise UserError(
+            f"{name['en']}: {wrong['en']}", f"{name['en']}: {hint['en']}; leave it empty where it is unknown", zh
+        )
     return value  # type: ignore[return-value]  # wrong_value checked it
 
 
@@ -234,15 +249,20 @@ def _from_text(spec: FactSpec, raw: str) -> object:
     return int(value) if value.is_integer() and spec.type == "integer" else value
 
 
-def _hint(spec: FactSpec) -> str:
+def _hint(spec: FactSpec) -> Text:
+    """What may be answered."""
     if spec.type == "choice":
-        return f"{spec.id} is one of {', '.join(spec.options)}; leave it out where it is unknown"
+        known = ", ".join(spec.options)
+        return {"en": f"one of {known}", "zh": f"可选 {known}"}
     if spec.type == "boolean":
-        return f"{spec.id} is true or false; leave it out where it is unknown"
-    unit = f" ({spec.unit['en']})" if spec.unit else ""
-    least = figure(spec.minimum)
-    most = "" if math.isinf(spec.maximum) or spec.type == "integer" else f" and at most {figure(spec.maximum)}"
-    return f"{spec.id} is a number{unit} of at least {least}{most}; leave it out where it is unknown"
+        return {"en": "true or false", "zh": "true 或 false"}
+    unit, unit_zh = (f" ({spec.unit['en']})", f"（{spec.unit['zh']}）") if spec.unit else ("", "")
+    least, most = figure(spec.minimum), figure(spec.maximum)
+    open_end = math.isinf(spec.maximum) or spec.type == "integer"
+    return {
+        "en": f"a number{unit} of at least {least}{'' if open_end else f' and at most {most}'}",
+        "zh": f"不小于 {least}{'' if open_end else f'、不大于 {most}'} 的数字{unit_zh}",
+    }
 
 
 # -- answers -----------------------------------------------------------------------------------------
@@ -263,13 +283,15 @@ def read_answers(source: Path | str | Mapping[str, Any]) -> Facts:
         if name in NOT_FACTS or value is None:
             continue
         if name not in specs:
-            hint = f"known facts: {', '.join(specs)}"
-            problems.append(Problem(f"{name}: unknown fact{did_you_mean(str(name), specs)}", hint))
+            known = ", ".join(specs)
+            zh = Problem(f"{name}：未知的事实{did_you_mean(str(name), specs, 'zh')}", f"已知的事实：{known}")
+            problem = Problem(f"{name}: unknown fact{did_you_mean(str(name), specs)}", f"known facts: {known}", zh)
+            problems.append(problem)
             continue
         try:
             facts[name] = Fact(name, parse_value(specs[name], value), "asked")
         except UserError as error:
-            problems.append(Problem(error.message, error.hint))
+            problems.append(error.problem)
     found = Facts(facts)
     problems += contradictions(found)
     if problems:
@@ -282,12 +304,19 @@ def contradictions(facts: Facts) -> list[Problem]:
     value = facts.value
     problems = []
     if value("classes") == 1 and value("task") in (None, "classification"):
-        problems.append(Problem("classes: with one class there is nothing to choose, got 1", "count the labels again"))
+        zh = Problem("classes：只有一个类别就无可选择，收到 1", "请重新数一下标签")
+        problems.append(
+            Problem("classes: with one class there is nothing to choose, got 1", "count the labels again", zh)
+        )
     if value("baseline_score") is not None and value("evaluation_examples") == 0:
         problems.append(
             Problem(
                 "baseline_score: a score was given, but evaluation_examples is 0, so nothing can have been scored",
                 "leave baseline_score out, or say on how many examples it was measured",
+                Problem(
+                    "baseline_score：给出了得分，但 evaluation_examples 为 0，不可能评过分",
+                    "请去掉 baseline_score，或说明是在多少条样本上测得的",
+                ),
             )
         )
     if value("gpu_memory_gb") == 0 and (value("gpu_count") or 0) not in (0, None):
@@ -295,6 +324,10 @@ def contradictions(facts: Facts) -> list[Problem]:
             Problem(
                 f"gpu_count: {value('gpu_count')} accelerators, but gpu_memory_gb is 0, which means there is none",
                 "set gpu_count to 0, or gpu_memory_gb to the memory of the largest",
+                Problem(
+                    f"gpu_count：有 {value('gpu_count')} 块加速卡，但 gpu_memory_gb 为 0，即没有加速卡",
+                    "请把 gpu_count 设为 0，或把 gpu_memory_gb 设为最大一块的显存",
+                ),
             )
         )
     return problems
@@ -312,29 +345,39 @@ class _UniqueKeys(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignor
         return mapping
 
 
-EXAMPLE = """an answers file looks like this:
+ANSWERS = """
 training_budget: small
 labelled_examples: 800
 knowledge_change: weekly"""
+EXAMPLE, EXAMPLE_ZH = f"an answers file looks like this:{ANSWERS}", f"回答文件的写法：{ANSWERS}"
 
 
 def _read_mapping(path: Path) -> Mapping[str, Any]:
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"no file {path}", "check the path; " + EXAMPLE) from None
+        zh = Problem(f"找不到文件 {path}", f"请检查路径；{EXAMPLE_ZH}")
+        raise UserError(f"no file {path}", f"check the path; {EXAMPLE}", zh) from None
     except IsADirectoryError:
-        raise UserError(f"{path} is a folder, not an answers file", EXAMPLE) from None
+        zh = Problem(f"{path} 是文件夹，不是回答文件", EXAMPLE_ZH)
+        raise UserError(f"{path} is a folder, not an answers file", EXAMPLE, zh) from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from None
+        zh = Problem(f"{path} 不是 UTF-8 文本（第 {error.start} 字节）", "请另存为 UTF-8")
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8", zh) from None
     try:
         raw = yaml.load(content, Loader=_UniqueKeys)  # a subclass of the safe loader
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}", EXAMPLE) from None
+        why = " ".join(str(error).split())
+        raise UserError(
+            f"{path} is not YAML: {why}", EXAMPLE, Problem(f"{path} 不是 YAML：{why}", EXAMPLE_ZH)
+        ) from None
     if raw is None:
-        raise UserError(f"{path} is empty", EXAMPLE + "\n{} stands for “nothing is known”")
+        zh = Problem(f"{path} 是空的", EXAMPLE_ZH + "\n{} 表示“什么都不知道”")
+        raise UserError(f"{path} is empty", EXAMPLE + "\n{} stands for “nothing is known”", zh)
     if not isinstance(raw, Mapping):
-        raise UserError(f"{path} holds a {type(raw).__name__}, not a mapping of facts to values", EXAMPLE)
+        kind = type(raw).__name__
+        zh = Problem(f"{path} 的内容是 {kind}，不是“事实: 值”的映射", EXAMPLE_ZH)
+        raise UserError(f"{path} holds a {kind}, not a mapping of facts to values", EXAMPLE, zh)
     return raw
 
 

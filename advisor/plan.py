@@ -31,11 +31,26 @@ from executors.base import (
 )
 
 NEAREST = {  # method that cannot be run yet -> the runnable one that comes nearest, and how near
-    "small_encoder": ("probe", "the same kind of encoder, frozen, with a trained head"),
-    "long_context": ("rag", "finds the passages instead of giving all of them"),
-    "cpt": ("peft", "trains on the labelled pairs; the domain text is left out"),
-    "preference": ("peft", "trains on the preferred answers; the rejected ones are left out"),
-    "pretrain": ("full", "trains all weights of a model that exists"),
+    "small_encoder": (
+        "probe",
+        {"en": "the same kind of encoder, frozen, with a trained head", "zh": "同类编码器，参数冻结，只训练分类头"},
+    ),
+    "long_context": (
+        "rag",
+        {"en": "finds the passages instead of giving all of them", "zh": "检索相关段落，而不是给出全文"},
+    ),
+    "cpt": (
+        "peft",
+        {"en": "trains on the labelled pairs; the domain text is left out", "zh": "只用标注数据训练，不含领域文本"},
+    ),
+    "preference": (
+        "peft",
+        {
+            "en": "trains on the preferred answers; the rejected ones are left out",
+            "zh": "只用更受偏好的回答训练，不含落选的回答",
+        },
+    ),
+    "pretrain": ("full", {"en": "trains all weights of a model that exists", "zh": "在现有模型上训练全部权重"}),
 }
 TEXT_MODELS = ("prompt", "rag", "peft", "full")  # methods that use the plan's language model
 ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
@@ -142,8 +157,9 @@ def _form_reason(decision: Decision, method: str) -> dict[str, Text]:
 def _not_yet(method: str, decision: Decision) -> UserError:
     nearest, how = NEAREST[method]
     return UserError(
-        f"'{method}' cannot be run by this version; nearest to it is '{nearest}': {how}",
+        f"'{method}' cannot be run by this version; nearest to it is '{nearest}': {how['en']}",
         f"advisor run {_run(decision)} --method {nearest}",
+        Problem(f"本版本还不能运行“{method}”；最接近的是“{nearest}”：{how['zh']}"),
     )
 
 
@@ -151,13 +167,15 @@ def require(method: str, decision: Decision, inputs: Inputs) -> None:
     """Raise `UserError` with one command that gives everything the method still needs."""
     wanted = []
     if not inputs.data:
-        wanted.append(("data", f"'{method}' needs rows with their right answers, to score on", "--data FILE"))
+        zh = f"data：“{method}”需要带正确答案的数据，用于评分"
+        wanted.append((f"data: '{method}' needs rows with their right answers, to score on", zh, "--data FILE"))
     if executors.load(method).needs_docs and not inputs.docs:
-        wanted.append(("docs", f"'{method}' needs the folder of documents that answers draw on", "--docs DIR"))
+        zh = f"docs：“{method}”需要回答所依据的文档文件夹"
+        wanted.append((f"docs: '{method}' needs the folder of documents that answers draw on", zh, "--docs DIR"))
     if wanted:
         chosen = "" if method in decision.methods else f" --method {method}"
         command = f"advisor run {_run(decision)}{chosen} {' '.join(option for _, _, option in wanted)}"
-        raise UserError.of([Problem(f"{name}: {why}", command) for name, why, _ in wanted])
+        raise UserError.of([Problem(en, command, Problem(zh)) for en, zh, _ in wanted])
 
 
 def _run(decision: Decision) -> str:
@@ -265,15 +283,18 @@ def read_plan(path: Path) -> Plan:
 
 
 def _read_mapping(path: Path) -> Mapping[str, Any]:
-    hint = "make a plan with: advisor run last --dry-run"
+    hint, hint_zh = "make a plan with: advisor run last --dry-run", "生成计划：advisor run last --dry-run"
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"no plan {path}", hint) from None
+        raise UserError(f"no plan {path}", hint, Problem(f"找不到计划 {path}", hint_zh)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}", hint) from None
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} is not YAML: {why}", hint, Problem(f"{path} 不是 YAML：{why}", hint_zh)) from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: expected a mapping with executor, task and data, got {type(raw).__name__}", hint)
+        kind = type(raw).__name__
+        zh = Problem(f"{path}：应为含 executor、task 和 data 的映射，收到 {kind}", hint_zh)
+        raise UserError(f"{path}: expected a mapping with executor, task and data, got {kind}", hint, zh)
     return raw
 
 

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from executors.base import UserError, did_you_mean
+from executors.base import Problem, UserError, did_you_mean
 
 
 def root() -> Path:
@@ -25,6 +25,10 @@ def new_run() -> Path:
         raise UserError(
             f"cannot create the run folder {folder}: {error.strerror}",
             "run the command in a folder you may write to, or set ADVISOR_RUNS to one",
+            Problem(
+                f"无法创建运行文件夹 {folder}：{error.strerror}",
+                "请在可写的文件夹中运行，或用 ADVISOR_RUNS 指定一个",
+            ),
         ) from error
     return folder
 
@@ -39,7 +43,8 @@ def find_run(reference: str) -> Path:
     runs = all_runs()
     if reference == "last":
         if not runs:
-            raise UserError(f"there are no runs in {root()}/", "make one with: advisor ask --answers FILE")
+            zh = Problem(f"{root()}/ 中还没有运行记录", "请先创建：advisor ask --answers 文件")
+            raise UserError(f"there are no runs in {root()}/", "make one with: advisor ask --answers FILE", zh)
         return runs[-1]
     if Path(reference).is_dir():
         return Path(reference)
@@ -48,8 +53,12 @@ def find_run(reference: str) -> Path:
     if len(exact or found) == 1:
         return (exact or found)[0]
     if found:
-        raise UserError(f"'{reference}' could be {', '.join(r.name for r in found)}", "give more of the id")
+        several = ", ".join(run.name for run in found)
+        zh = Problem(f"“{reference}”可能是 {several}", "请把编号写得更完整")
+        raise UserError(f"'{reference}' could be {several}", "give more of the id", zh)
     names = [run.name for run in runs]
     raise UserError(
-        f"no run '{reference}' in {root()}/{did_you_mean(reference, names)}", "list them with: advisor runs"
+        f"no run '{reference}' in {root()}/{did_you_mean(reference, names)}",
+        "list them with: advisor runs",
+        Problem(f"{root()}/ 中没有运行“{reference}”{did_you_mean(reference, names, 'zh')}", "列出全部：advisor runs"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from executors.base import Executor, UserError, did_you_mean
+from executors.base import Executor, Problem, UserError, did_you_mean
 
 EXECUTORS = {
     "baseline": "executors.baseline:BaselineExecutor",
@@ -22,6 +22,10 @@ def load(name: str) -> Executor:
         raise UserError(
             f"no executor for '{name}'{did_you_mean(name, EXECUTORS)}",
             f"methods that can be run: {', '.join(EXECUTORS)}",
+            Problem(
+                f"没有可运行的方法“{name}”{did_you_mean(name, EXECUTORS, 'zh')}",
+                f"可运行的方法：{', '.join(EXECUTORS)}",
+            ),
         )
     module, _, attribute = EXECUTORS[name].partition(":")
     executor: Executor = getattr(import_module(module), attribute)()

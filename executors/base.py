@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 SCHEMA_VERSION = 1
 
@@ -254,6 +254,9 @@ class Predictor(ABC):
         """The predictor that `save` wrote: the same answers."""
 
 
+AnyPredictor: TypeAlias = Predictor  # inside `Executor` the name stands for the class that a method makes
+
+
 class Executor(ABC):
     """A method that can be run."""
 
@@ -268,7 +271,7 @@ class Executor(ABC):
         """Every problem of this plan that can be seen without work; imports nothing heavy."""
 
     @abstractmethod
-    def build(self, job: Job) -> Predictor:
+    def build(self, job: Job) -> AnyPredictor:
         """The work: rows in, predictor out. Imports what is heavy, and goes on where `job.folder` left off."""
 
 

@@ -79,7 +79,7 @@ def test_every_fault_is_told_at_once() -> None:
         "serving_budget: must be finite",
     ):
         assert part in error.message
-    assert "task is one of classification" in error.hint
+    assert "task: one of classification" in error.hint
 
 
 @pytest.mark.parametrize(

@@ -330,7 +330,7 @@ def test_memory_that_runs_out_names_the_batch_size(said: str, tiny: str, tmp_pat
 
     model, tokenizer = load_causal(tiny)
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
-    params = FullParams(min_steps=1, epochs=1)
+    params = FullParams(min_steps=1, epochs=1, learning_rate=1e-4)
     with pytest.raises(UserError, match="out of memory in training with batches of 8 rows") as caught:
         train(model, Full(0, False), rows, [], params, choose_device(), 0, tmp_path, silent)
     assert "params.batch_size=4" in caught.value.hint
@@ -347,7 +347,7 @@ def test_another_error_of_the_same_kind_keeps_its_traceback(tiny: str, tmp_path:
     model, tokenizer = load_causal(tiny)
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
     with pytest.raises(RuntimeError, match="a bug"):
-        train(model, Broken(0, False), rows, [], FullParams(), choose_device(), 0, tmp_path, silent)
+        train(model, Broken(0, False), rows, [], FullParams(learning_rate=1e-4), choose_device(), 0, tmp_path, silent)
 
 
 def test_a_disk_too_small_for_checkpoints_is_said_before(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from advisor.commands.shared import (
 from advisor.decision import Decision, Inputs, decide
 from advisor.facts import Facts, read_answers, write_answers
 from advisor.texts import say, text
-from executors.base import Plan, Text, UserError
+from executors.base import Plan, Problem, Text, UserError
 
 EPILOG = """\b
 Examples:
@@ -53,7 +53,8 @@ def command(
         _interview(tongue, facts, inputs)
         return
     if answers is None and not any(given.values()):
-        raise UserError("nothing to go by", "give --answers FILE, or run `advisor` in a terminal to be asked")
+        zh = Problem("没有任何已知信息", "请用 --answers 给出回答文件，或在终端中运行 `advisor` 来回答问题")
+        raise UserError("nothing to go by", "give --answers FILE, or run `advisor` in a terminal to be asked", zh)
     folder, decision = recommend(facts, inputs)
     if as_json:
         click.echo((folder / "decision.json").read_text(encoding="utf-8").rstrip())
@@ -146,6 +147,7 @@ def show_next(decision: Decision, lang: str) -> Plan | None:
     try:
         plan, command = make_plan(decision, decision.inputs), f"advisor run {decision.run}"
     except UserError as needed:
-        plan, command = None, needed.hint or needed.message
+        told = needed.told(lang)
+        plan, command = None, told.hint or told.message
     console().print(say("command.next", lang, run=decision.run, command=command), markup=False)
     return plan

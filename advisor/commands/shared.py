@@ -51,8 +51,16 @@ def parse_columns(text: str | None) -> dict[str, str]:
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]
     wrong = [part for part in parts if "=" not in part]
     if wrong:
+        example = "--columns text=body,label=intent"
         raise UserError.of(
-            [Problem(f"--columns: '{p}' is not role=column", "e.g. --columns text=body,label=intent") for p in wrong]
+            [
+                Problem(
+                    f"--columns: '{part}' is not role=column",
+                    f"e.g. {example}",
+                    Problem(f"--columns：“{part}”不是“角色=列名”的形式", f"例如 {example}"),
+                )
+                for part in wrong
+            ]
         )
     return {role.strip(): name.strip() for role, _, name in (part.partition("=") for part in parts)}
 

@@ -14,7 +14,7 @@ from advisor.decision import Inputs, next_question
 from advisor.facts import Assuming, Fact, Facts, FactSpec, contradictions, load_vocabulary, parse_value
 from advisor.interview.asking import Option, Prompt, Reply, Signal
 from advisor.interview.gauge import Gauge
-from advisor.texts import say
+from advisor.texts import LANGUAGES, say
 from executors.base import Text, UserError
 
 OPENING = ("training_budget", "labelled_examples", "knowledge_change")
@@ -148,7 +148,8 @@ class FactStep(Step):
         state = replace(state, correcting="")
         if isinstance(reply, Signal):
             return replace(state, facts=state.facts.without(self.id), skipped=state.skipped | {self.id})
-        fact = Fact(self.id, parse_value(self.spec, reply), "asked")
+        name = {lang: words.fact_name(self.id, lang) for lang in LANGUAGES}
+        fact = Fact(self.id, parse_value(self.spec, reply, name), "asked")
         facts = state.facts.with_(fact)
         new = [problem for problem in contradictions(facts) if problem not in contradictions(state.facts)]
         if new:
@@ -374,4 +375,4 @@ def _about(name: str, parameters: int, languages: Sequence[str], lang: str) -> s
     size = formats.compact(parameters, lang)
     spoken = say("word.comma", lang).join(say(f"profile.lang_{name}", lang) for name in languages)
     told = say("interview.model_languages", lang, size=size, languages=spoken)
-    return f"{told}; {say('interview.model_default', lang)}" if name == DEFAULT_MODEL else told
+    return say("interview.model_is_default", lang, told=told) if name == DEFAULT_MODEL else told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.interview.asking import Measured, Option, Prompt, Reply, Signal
 from advisor.texts import say
-from executors.base import UserError
+from executors.base import Problem, UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,18 +40,17 @@ class TerminalAsker:
     def ask(self, prompt: Prompt) -> Reply:
         """Put a question. Raises `UserError` where there is no terminal to put it to."""
         if not self._streams and not (sys.stdin and sys.stdin.isatty()):
-            raise UserError(say("interview.no_terminal", self.lang), say("interview.no_terminal_hint", self.lang))
+            raise UserError(*_no_terminal("en"), Problem(*_no_terminal("zh")))
         show_question(self.console, prompt, self.lang)
         reply = self._read(prompt)
         show_reply(self.console, prompt, reply, self.lang)
         return reply
 
     def fault(self, error: UserError) -> None:
-        from rich.text import Text
-
-        self.console.print(Text(f"  ✗ {error.message}", style="red", overflow="fold"))
-        for line in filter(None, error.hint.split("\n")):
-            self.console.print(Text(f"    → {line}", overflow="fold"))
+        told = error.told(self.lang)
+        self._hang("  ✗ ", told.message, "red")
+        for line in filter(None, told.hint.split("\n")):
+            self._hang("    → ", line)
 
     def measured(self, lines: Sequence[Measured]) -> None:
         show_measured(self.console, lines, self.lang)
@@ -63,6 +62,13 @@ class TerminalAsker:
         from rich.text import Text
 
         self.console.print(Text(text, style="dim", overflow="fold"))
+
+    def _hang(self, mark: str, text: str, style: str = "") -> None:
+        """A text behind a mark, its further lines indented to stand below the first."""
+        from rich.text import Text
+
+        folded = fold(text, self.console.width - len(mark) - 1, " " * len(mark))
+        self.console.print(Text(mark + folded, style=style))
 
     def busy(self, text: str) -> AbstractContextManager[object]:
         return self.console.status(f"[dim]{text}[/dim]", spinner="dots")
@@ -121,6 +127,10 @@ class TerminalAsker:
         _bind(own, Signal.BACK, ("f1", "c-b") if prompt.back else ())
         question.application.key_bindings = merge_key_bindings([question.application.key_bindings, own])
         return question
+
+
+def _no_terminal(lang: str) -> tuple[str, str]:
+    return say("interview.no_terminal", lang), say("interview.no_terminal_hint", lang)
 
 
 def _bind(bindings: Any, signal: Signal, keys: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from advisor.facts import Fact, Facts
 from advisor.texts import text
-from executors.base import Text, UserError
+from executors.base import Problem, Text, UserError
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet")
 GATED = ("silu", "swish", "gelu_pytorch_tanh")  # activations of three-matrix feed-forward layers
@@ -34,9 +34,12 @@ class ModelProfile:
 
 
 def measure_model(name: str) -> ModelProfile:
-    """A model by alias, hub id or folder. Raises `UserError` for another name, or a folder that cannot be read."""
-    from executors.models.catalogue import alias_of, local_folder
+    """A language model by alias, hub id or folder. Raises `UserError` for any other, or a folder that cannot be read."""
+    from executors.models.catalogue import alias_of, local_folder, name_problems
 
+    problems = name_problems(name, "language")
+    if problems:
+        raise UserError.of(problems)
     alias = alias_of(name)
     if alias:
         return ModelProfile(name, alias.parameters, alias.window, alias.languages, text("profile.alias", name=name))
@@ -63,14 +66,18 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     """A model folder's configuration; of a model of several parts, that of its text."""
     path = folder / "config.json"
     hint = "the folder needs config.json, *.safetensors and the tokenizer's files, as save_pretrained writes them"
+    needs = "文件夹中需要有 config.json、*.safetensors 和分词器文件，即 save_pretrained 写出的内容"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{folder}: no config.json", hint) from None
+        raise UserError(f"{folder}: no config.json", hint, Problem(f"{folder}：缺少 config.json", needs)) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}", hint) from None
+        zh = Problem(f"{path} 无法读取：{error}", needs)
+        raise UserError(f"{path} cannot be read: {error}", hint, zh) from None
     if not isinstance(config, dict):
-        raise UserError(f"{path}: expected an object, got {type(config).__name__}", hint)
+        kind = type(config).__name__
+        zh = Problem(f"{path}：应为 JSON 对象，实际是 {kind}", needs)
+        raise UserError(f"{path}: expected an object, got {kind}", hint, zh)
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else config
 

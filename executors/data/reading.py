@@ -233,7 +233,8 @@ def _refuse_ragged(path: Path, width: int, good: int, ragged: list[int]) -> None
             f"(first in line {ragged[0]})",
             "put cells that contain the separator in quote marks, and give every column a name",
             Problem(
-                f"{path}：{good + len(ragged)} 行中有 {len(ragged)} 行的单元格多于 {width} 个列名（首次出现在第 {ragged[0]} 行）",
+                f"{path}：{good + len(ragged)} 行中有 {len(ragged)} 行的单元格多于 {width} 个列名"
+                f"（首次出现在第 {ragged[0]} 行）",
                 "含分隔符的单元格要加引号，每一列都要有列名",
             ),
         )

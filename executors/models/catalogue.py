@@ -102,12 +102,21 @@ def local_folder(name: str) -> Path | None:
         raise UserError(
             f"model {name!r}: no such folder",
             "name a folder with config.json, *.safetensors and the tokenizer's files, an alias, or a hub id",
+            Problem(
+                f"模型“{name}”：没有这个文件夹",
+                "请给出含 config.json、*.safetensors 和分词器文件的文件夹、模型别名，或 hub 名称",
+            ),
         )
     if is_hub_id(name):
         return None
+    known = ", ".join(aliases())
     raise UserError(
         f"model {name!r}: unknown alias{did_you_mean(name, aliases())}",
-        f"known: {', '.join(aliases())}; or a hub id (owner/model), or a local folder",
+        f"known: {known}; or a hub id (owner/model), or a local folder",
+        Problem(
+            f"模型“{name}”：未知的别名{did_you_mean(name, aliases(), 'zh')}",
+            f"已知别名：{known}；也可以是 hub 名称（owner/model）或本地文件夹",
+        ),
     )
 
 
@@ -116,13 +125,14 @@ def name_problems(name: str, kind: Kind) -> list[Problem]:
     try:
         local_folder(name)
     except UserError as error:
-        return [Problem(error.message, error.hint)]
+        return [error.problem]
     alias = alias_of(name)
     if alias is None or alias.kind == kind:
         return []
-    does = "writes text" if alias.kind == "language" else "encodes sentences"
+    does, does_zh = ("writes text", "生成文本") if alias.kind == "language" else ("encodes sentences", "编码句子")
     fitting = ", ".join(a.name for a in aliases().values() if a.kind == kind)
-    return [Problem(f"model '{name}' {does}; a model of the other kind is needed here", f"such as: {fitting}")]
+    zh = Problem(f"模型“{name}”用于{does_zh}；这里需要另一类模型", f"例如：{fitting}")
+    return [Problem(f"model '{name}' {does}; a model of the other kind is needed here", f"such as: {fitting}", zh)]
 
 
 def cache_folder() -> Path:

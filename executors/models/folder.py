@@ -22,19 +22,30 @@ def check_folder(folder: Path) -> list[Problem]:
     """Every reason why `folder` cannot be loaded: missing configuration, tokenizer or weights, cut-off weights."""
     problems = []
     if not (folder / "config.json").is_file():
-        problems.append(Problem(f"{folder}: no config.json"))
+        problems.append(_lacks(folder, "no config.json", "缺少 config.json"))
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        problems.append(Problem(f"{folder}: no tokenizer ({', '.join(TOKENIZERS[:3])}, …)"))
-    problems += _check_weights(folder)
-    hint = "the folder needs config.json, *.safetensors and the tokenizer's files, as save_pretrained writes them"
-    return [Problem(p.message, p.hint or hint) for p in problems]
+        named = ", ".join(TOKENIZERS[:3])
+        problems.append(_lacks(folder, f"no tokenizer ({named}, …)", f"缺少分词器（{named} 等）"))
+    return problems + _check_weights(folder)
+
+
+def _lacks(folder: Path, what: str, what_zh: str) -> Problem:
+    return Problem(
+        f"{folder}: {what}",
+        "the folder needs config.json, *.safetensors and the tokenizer's files, as save_pretrained writes them",
+        Problem(
+            f"{folder}：{what_zh}",
+            "文件夹中需要有 config.json、*.safetensors 和分词器文件，即 save_pretrained 写出的内容",
+        ),
+    )
 
 
 def _check_weights(folder: Path) -> list[Problem]:
     try:
         files = {path.name for path in _weight_files(folder)}
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
-        return [Problem(f"{folder}: model.safetensors.index.json cannot be read")]
+        index = "model.safetensors.index.json"
+        return [_lacks(folder, f"{index} cannot be read", f"{index} 无法读取")]
     if not files:
         pickled = sorted(p.name for pattern in ("*.bin", "*.pt") for p in folder.glob(pattern))
         if pickled:
@@ -42,14 +53,19 @@ def _check_weights(folder: Path) -> list[Problem]:
                 Problem(
                     f"{folder}: weights only as {pickled[0]}, which is a pickle and can run code",
                     "convert it to safetensors (save_pretrained writes that), or name a model that ships it",
+                    Problem(
+                        f"{folder}：权重只有 {pickled[0]}，这是 pickle 格式，可能执行代码",
+                        "请转换为 safetensors（save_pretrained 即写出该格式），或换用提供该格式的模型",
+                    ),
                 )
             ]
-        return [Problem(f"{folder}: no weights (*.safetensors)")]
+        return [_lacks(folder, "no weights (*.safetensors)", "缺少权重（*.safetensors）")]
     problems = []
     for name in sorted(files):
         fault = safetensors_fault(folder / name)
         if fault:
-            problems.append(Problem(f"{folder / name}: {fault}", "fetch or copy it anew"))
+            zh = Problem(f"{folder / name}：文件缺失、被截断或已改动（{fault}）", "请重新下载或复制")
+            problems.append(Problem(f"{folder / name}: {fault}", "fetch or copy it anew", zh))
     return problems
 
 
@@ -120,6 +136,7 @@ def weights_sha256(folder: Path) -> str:
     listed = manifest["files"] if manifest else {}
     paths = _weight_files(folder)
     if not paths:
-        raise UserError(f"{folder}: no weights (*.safetensors)", "name a folder that holds a model")
+        zh = Problem(f"{folder}：缺少权重（*.safetensors）", "请给出含有模型的文件夹")
+        raise UserError(f"{folder}: no weights (*.safetensors)", "name a folder that holds a model", zh)
     hashes = [listed[p.name]["sha256"] if p.name in listed else sha256(p) for p in paths]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

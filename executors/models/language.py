@@ -8,6 +8,7 @@ only: the same question has the same answer. Endpoints are not covered here.
 from __future__ import annotations
 
 import itertools
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,14 @@ def load_language_model(name: str, report: Reporter = silent, adapter: Path | No
     if adapter is not None:
         model = prepare_peft().PeftModel.from_pretrained(model, adapter).eval()
     return LocalModel(model, tokenizer, name)
+
+
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    import peft
+
+    with warnings.catch_warnings():  # peft asks transformers by a name that transformers renamed: theirs to mend
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return peft.PeftModel.from_pretrained(model, adapter).eval()
 
 
 class LocalModel(LanguageModel):

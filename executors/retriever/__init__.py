@@ -177,7 +177,7 @@ class RagExecutor(Executor):
             try:
                 find_files(Path(plan.docs))
             except UserError as error:
-                problems.append(Problem(error.message, error.hint))
+                problems.append(error.problem)
         return problems
 
     def build(self, job: Job) -> RagPredictor:
@@ -321,11 +321,14 @@ def _index_notes(documents: Sequence[Document], passages: Sequence[Passage], ski
         }
     ]
     if skipped:
-        named = "; ".join(problem.message for problem in skipped[:3]) + ("; …" if len(skipped) > 3 else "")
+        named, named_zh = (
+            comma.join([*(problem.told(lang).message for problem in skipped[:3]), *(["…"] if skipped[3:] else [])])
+            for lang, comma in (("en", "; "), ("zh", "；"))
+        )
         notes.append(
             {
                 "en": f"{len(skipped)} files were left out: {named}",
-                "zh": f"有 {len(skipped)} 个文件未收录：{named}",
+                "zh": f"有 {len(skipped)} 个文件未收录：{named_zh}",
             }
         )
     return notes

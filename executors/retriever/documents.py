@@ -37,16 +37,24 @@ def read_documents(folder: Path, skipped: list[Problem] | None = None) -> list[D
     for path in files:
         try:
             document = _read(path, root)
-        except (UserError, OSError) as error:
-            problems.append(Problem(getattr(error, "message", "") or f"{path}: {error}", getattr(error, "hint", "")))
+        except UserError as error:
+            problems.append(error.problem)
+            continue
+        except OSError as error:
+            why = error.strerror or error
+            problems.append(Problem(f"{path}: cannot be read: {why}", zh=Problem(f"{path}：无法读取：{why}")))
             continue
         if document.text.strip():
             documents.append(document)
         else:
-            problems.append(Problem(f"{document.path}: no text in it"))
+            problems.append(Problem(f"{document.path}: no text in it", zh=Problem(f"{document.path}：没有文字")))
     if not documents:
-        details = "".join(f"\n  {p.message}" for p in problems[:5])
-        raise UserError(f"{folder}: no document with text in it{details}", "put .md or .txt files there")
+        details, details_zh = ("".join(f"\n  {p.told(lang).message}" for p in problems[:5]) for lang in ("en", "zh"))
+        raise UserError(
+            f"{folder}: no document with text in it{details}",
+            "put .md or .txt files there",
+            Problem(f"{folder}：没有一个文档含有文字{details_zh}", "请放入 .md 或 .txt 文件"),
+        )
     if skipped is not None:
         skipped += problems
     return documents
@@ -57,15 +65,23 @@ def find_files(folder: Path) -> tuple[Path, list[Path]]:
     if folder.is_file():
         if folder.suffix.lower() in ENDINGS:
             return folder.parent, [folder]
-        raise UserError(f"{folder}: documents of this kind are not read", f"kinds: {', '.join(ENDINGS)}")
+        zh = Problem(f"{folder}：不支持这种文档", f"支持的类型：{', '.join(ENDINGS)}")
+        raise UserError(f"{folder}: documents of this kind are not read", f"kinds: {', '.join(ENDINGS)}", zh)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of documents", "give one with --docs DIR")
+        zh = Problem(f"{folder}：没有这个文档文件夹", "请检查路径，或换一个含 .md 或 .txt 文件的文件夹")
+        raise UserError(f"{folder}: no such folder of documents", "check the path, or name another folder with .md or .txt files", zh)
     entries = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(folder)))
     files = [p for p in entries if p.suffix.lower() in ENDINGS]
     if not files:
-        others = sorted({p.suffix or p.name for p in entries})
-        found = f"only {', '.join(others[:5])}" if others else "it is empty"
-        raise UserError(f"{folder}: no documents ({found})", f"kinds that are read: {', '.join(ENDINGS)}")
+        others = ", ".join(sorted({p.suffix or p.name for p in entries})[:5])
+        raise UserError(
+            f"{folder}: no documents ({f'only {others}' if others else 'it is empty'})",
+            f"kinds that are read: {', '.join(ENDINGS)}",
+            Problem(
+                f"{folder}：没有文档（{f'只有 {others}' if others else '文件夹是空的'}）",
+                f"支持的类型：{', '.join(ENDINGS)}",
+            ),
+        )
     return folder, files
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from executors.base import Event, Reporter, UserError
 from executors.models import Device
 from executors.tuning.batches import Collator, completion_loss, even_batches, plan_steps
 from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_checkpoint, mark_complete
-from executors.tuning.params import TuningParams, count_steps, rate_of, steps_an_epoch
+from executors.tuning.params import TuningParams, count_steps, steps_an_epoch
 from executors.tuning.rows import TokenRow
 
 LOGGED = 200  # points of the loss curve, at most
@@ -39,16 +40,14 @@ def train(
 ) -> list[dict[str, float]]:
     """Train `model` in place on `rows` and return its log: step, loss, learning_rate, and dev_loss on `watched`.
 
-    Checkpoints go to `folder`, and a training that was interrupted goes on from the last whole one, with the same
-    result. Raises `UserError`: loss not a number, out of memory, no disk space; `KeyboardInterrupt` once an
-    interrupted training is saved.
+    `params.learning_rate` must be a number. Checkpoints go to `folder`, and a training that was interrupted goes on
+    from the last whole one, with the same result. Raises `UserError`: loss not a number, out of memory, no disk
+    space; `KeyboardInterrupt` once an interrupted training is saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     check_space(_checkpoint_bytes(model) * 3, folder)  # two are kept while the third is written
-    with StopBetweenSteps() as stop:
-        arguments = _arguments(
-            params, model.num_parameters(), len(rows) + len(watched), bool(watched), device, seed, folder
-        )
+    with telling_out_of_memory(params), StopBetweenSteps() as stop:
+        arguments = _arguments(params, len(rows) + len(watched), bool(watched), device, seed, folder)
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -60,14 +59,14 @@ def train(
         )
         trainer.remove_callback(PrinterCallback)
         resumed = latest_checkpoint(folder)
-        _run(trainer, resumed, params)
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if stop.asked:
         raise KeyboardInterrupt
     return _log(trainer.state.log_history)
 
 
 def _arguments(
-    params: TuningParams, model_parameters: int, rows: int, watched: bool, device: Device, seed: int, folder: Path
+    params: TuningParams, rows: int, watched: bool, device: Device, seed: int, folder: Path
 ) -> TrainingArguments:
     steps = count_steps(params, rows)
     arguments = TrainingArguments(
@@ -75,7 +74,7 @@ def _arguments(
         max_steps=steps,
         per_device_train_batch_size=1,  # an item of our data set is a whole batch
         per_device_eval_batch_size=1,
-        learning_rate=rate_of(params, model_parameters),
+        learning_rate=params.learning_rate,
         lr_scheduler_type="constant_with_warmup" if params.schedule == "constant" else params.schedule,
         warmup_steps=math.ceil(params.warmup * steps),
         weight_decay=params.weight_decay,
@@ -105,9 +104,11 @@ def _arguments(
     return arguments
 
 
-def _run(trainer: Trainer, resumed: Path | None, params: TuningParams) -> None:
+@contextmanager
+def telling_out_of_memory(params: TuningParams) -> Iterator[None]:
+    """Memory that runs out inside becomes a `UserError` that names what to lower."""
     try:
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,13 +49,14 @@ class TuningExecutor(Executor):
         finished = job.folder / FINISHED
         if not finished.is_dir():
             self._train(job, finished)
+            gc.collect()  # the trainer's parts refer to each other, and would keep the trained model in memory
         return TunedPredictor(finished, job.report)
 
     def _train(self, job: Job, finished: Path) -> None:
         from transformers import set_seed
 
         from executors.tuning.batches import Collator
-        from executors.tuning.engine import train
+        from executors.tuning.engine import telling_out_of_memory, train
 
         params = read_params(self.Params, job.plan.params)
         mean = float(numbers(job.rows).mean()) if job.plan.task == "regression" else None
@@ -61,30 +64,12 @@ class TuningExecutor(Executor):
         params = replace(params, learning_rate=rate_of(params, model.num_parameters()))
         rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, _limit(params, model))
         set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated
-        model = self.prepare(model, params)
+        with telling_out_of_memory(params):
+            model = self.prepare(model, params)
         trained, watched = split_development(rows.rows, development_rows(params, len(rows.rows)), job.plan.seed)
         collator = Collator(tokenizer.pad_token_id, can_share(model))
         checkpoints = job.folder / "checkpoints"
         log = train(model, collator, trained, watched, params, choose_device(), job.plan.seed, checkpoints, job.report)
-        notes = (*rows.notes(), *_watched_note(len(watched), len(rows.rows)))
-        _write(finished, lambda folder: self._write_all(folder, job, params, notes, mean, model, tokenizer, log))
-        shutil.rmtree(checkpoints)
-
-    def _write_all(
-        self,
-        folder: Path,
-        job: Job,
-        params: TuningParams,
-        notes: tuple[Text, ...],
-        mean: float | None,
-        model: Any,
-        tokenizer: Any,
-        log: list[dict[str, float]],
-    ) -> None:
-        """The weights, then the manifest."""
-        job.report(Event("save"))
-        model.config.use_cache = True  # the trainer turns it off
-        self.write(folder, job.plan.model, model, tokenizer)
         about = Tuned(
             method=self.method,
             task=job.plan.task,
@@ -92,10 +77,15 @@ class TuningExecutor(Executor):
             base=job.plan.model,
             sha256=weights_sha256(resolve(job.plan.model, job.report)),
             params=to_dict(params),
-            notes=notes,
+            notes=(*rows.notes(), *_watched_note(len(watched), len(rows.rows))),
             mean=mean,
         )
-        write_tuned(folder, about, log)
+        job.report(Event("save"))
+        model.config.use_cache = True  # the trainer turns it off
+        with _appearing_whole(finished) as folder:
+            self.write(folder, job.plan.model, model, tokenizer)
+            write_tuned(folder, about, log)
+        shutil.rmtree(checkpoints)
 
     @abstractmethod
     def prepare(self, model: Any, params: Any) -> Any:
@@ -166,10 +156,11 @@ def _limit(params: TuningParams, model: Any) -> int:
     return min(params.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", params.max_length))
 
 
-def _write(folder: Path, fill: Callable[[Path], None]) -> None:
-    """`folder` appears whole, filled by `fill`, or not at all."""
+@contextmanager
+def _appearing_whole(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which becomes `folder` once everything is in it."""
     unfinished = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    fill(unfinished)
+    yield unfinished
     unfinished.rename(folder)
