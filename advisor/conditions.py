@@ -14,6 +14,7 @@ There is no expression language: what is not in this list cannot be said.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -53,24 +54,24 @@ class Spec(Protocol):
         """Whether the options of a choice can be compared."""
 
 
-class Condition:
+class Condition(ABC):
     """A condition that can be tested, asked what it rests on, and asked what it still needs."""
 
+    @abstractmethod
     def holds(self, view: View) -> Truth:
         """True, false, or None where a fact is missing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def support(self, view: View) -> tuple[str, ...]:
         """The facts that settle it as it stands, fewest and best known first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def missing(self, view: View) -> str | None:
         """The first fact that keeps it open."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leaves(self) -> Iterator[Leaf]:
         """Every comparison in it."""
-        raise NotImplementedError
 
 
 class Leaf(Condition):
@@ -87,9 +88,9 @@ class Leaf(Condition):
     def leaves(self) -> Iterator[Leaf]:
         yield self
 
+    @abstractmethod
     def failure(self, view: View) -> str:
         """Why it does not hold, as a sum: ``labelled_examples = 20 < 500``."""
-        raise NotImplementedError
 
 
 def _valueless(view: View, *names: str) -> Truth:

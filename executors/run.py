@@ -41,9 +41,14 @@ from executors.base import (
     write_json,
 )
 from executors.data import Dataset, load_dataset
+from executors.models.folder import sha256
 
 CHUNK = 64  # rows predicted between two writes: what a kill loses at most
 PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "scikit-learn", "langchain-core")
+RESUMED = {
+    "en": "resumed after an interruption; the times are those of the last part",
+    "zh": "中断后继续运行；用时只计最后一段",
+}
 
 
 def check_plan(plan: Plan) -> list[Problem]:
@@ -87,6 +92,8 @@ def run_plan(plan: Plan, folder: Path, report: Reporter = silent) -> Result:
         started=now(),
     )
     folder.mkdir(parents=True, exist_ok=True)
+    if done and read_stamp(folder) == stamp:
+        started = replace(started, notes=(*started.notes, RESUMED))
     _start_over_unless(stamp, folder)
     try:
         result = _work(plan, dataset, stamp, folder, started, report)
@@ -122,7 +129,7 @@ def _work(plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Resul
         peak_memory_mb=peak_memory_mb(),
         device=device,
         device_reason=reason,
-        notes=(*dataset.notes, *predictor.notes),
+        notes=(*started.notes, *predictor.notes),
     )
 
 
@@ -232,7 +239,7 @@ def fingerprint(plan: Plan) -> str:
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
                 if file.is_file():
                     digest.update(str(file).encode())
-                    digest.update(hashlib.sha256(file.read_bytes()).digest())
+                    digest.update(sha256(file).encode())
     return digest.hexdigest()
 
 

@@ -35,7 +35,9 @@ class Scripted(LanguageModel):
         self.asked += chats
         return [Completion(self.says, Usage(self.count_chat(chat), 1), "stop") for chat in chats]
 
-    def score(self, chats: Sequence[Chat], continuations: Sequence[str], report: Reporter = silent) -> list[list[float]]:
+    def score(
+        self, chats: Sequence[Chat], continuations: Sequence[str], report: Reporter = silent
+    ) -> list[list[float]]:
         self.asked += chats
         rows = []
         for chat in chats:

@@ -78,6 +78,7 @@ def test_an_interrupted_prediction_goes_on_where_it_was(plan: Plan, workdir: Pat
     fakes.BREAK.clear()
     result = run_plan(plan, workdir / "r")
     assert result.status == "done"
+    assert "resumed" in result.notes[-1]["en"]
     assert fakes.CALLS == {"build": 1, "rows": 160}
 
 

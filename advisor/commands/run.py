@@ -94,15 +94,23 @@ def _plan_of_file(run: str, method: str | None, columns: str | None, given: dict
 
 
 def _place(folder: Path | None, plan: Plan, decision: Decision | None) -> Path:
-    """Where to work. One run, one plan, one result: another method than before gets a run of its own."""
-    before = read_plan_of(folder) if folder else None
-    if folder is None or (before and before.executor != plan.executor):
+    """Where to work. One run, one plan, one result: another plan than the finished one gets a run of its own."""
+    if folder is None or _is_taken(folder, plan):
         source, folder = folder, runs.new_run()
         decision = decision or (load_decision(source) if source else None)
         decision = dataclasses.replace(decision, run=folder.name) if decision else None
     if decision:
         save_decision(folder, decision)
     return folder
+
+
+def _is_taken(folder: Path, plan: Plan) -> bool:
+    """Whether the folder holds the work of another method, or the result of another plan."""
+    before = read_plan_of(folder)
+    if before is None:
+        return False
+    same = dataclasses.replace(before, reasons={}) == dataclasses.replace(plan, reasons={})
+    return before.executor != plan.executor or ((folder / "artifact").is_dir() and not same)
 
 
 def _check(plan: Plan) -> None:

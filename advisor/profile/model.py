@@ -34,7 +34,7 @@ class ModelProfile:
 
 
 def measure_model(name: str) -> ModelProfile:
-    """A language model by alias, hub id or folder. Raises `UserError` for any other, or a folder that cannot be read."""
+    """A language model by alias, hub id or folder. Raises `UserError` for any other, or an unreadable folder."""
     from executors.models.catalogue import alias_of, local_folder, name_problems
 
     problems = name_problems(name, "language")

@@ -69,7 +69,11 @@ def find_files(folder: Path) -> tuple[Path, list[Path]]:
         raise UserError(f"{folder}: documents of this kind are not read", f"kinds: {', '.join(ENDINGS)}", zh)
     if not folder.is_dir():
         zh = Problem(f"{folder}：没有这个文档文件夹", "请检查路径，或换一个含 .md 或 .txt 文件的文件夹")
-        raise UserError(f"{folder}: no such folder of documents", "check the path, or name another folder with .md or .txt files", zh)
+        raise UserError(
+            f"{folder}: no such folder of documents",
+            "check the path, or name another folder with .md or .txt files",
+            zh,
+        )
     entries = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(folder)))
     files = [p for p in entries if p.suffix.lower() in ENDINGS]
     if not files:

@@ -54,17 +54,19 @@ def test_requests_from_answers_to_use(advisor: Advisor) -> None:
     assert run in out
 
 
-def test_another_method_gets_a_run_of_its_own(advisor: Advisor) -> None:
+def test_another_plan_gets_a_run_of_its_own(advisor: Advisor) -> None:
     run = _ask(advisor, ANSWERS, *REQUESTS)
-    advisor("run", run, "--method", "baseline", "--json")
-    status, _out, err = advisor("run", run, "--method", "baseline", "--set", "kind=nearest", "--json")
-    assert status == 0, err
-    assert len(list(Path("runs").iterdir())) == 1, "the same method stays in its run"
+    first = advisor("run", run, "--method", "baseline", "--json")[1]
+    assert advisor("run", run, "--method", "baseline", "--json")[1] == first, "the same plan is not run again"
+    assert len(list(Path("runs").iterdir())) == 1
+    nearest = json.loads(advisor("run", run, "--method", "baseline", "--set", "kind=nearest", "--json")[1])
     advisor("run", run, "--method", "probe", "--dry-run")
-    plans = sorted(path.parent.name for path in Path("runs").glob("*/plan.yaml"))
-    assert len(plans) == 2
-    other = next(name for name in plans if name != run)
-    assert json.loads((Path("runs") / other / "decision.json").read_text())["run"] == other
+    plans = [path.parent.name for path in Path("runs").glob("*/plan.yaml")]
+    assert len(plans) == 3
+    for name in plans:
+        assert json.loads((Path("runs") / name / "decision.json").read_text())["run"] == name
+    assert (Path("runs") / run / "result.json").read_text().rstrip("\n") == first.rstrip("\n"), "the first is intact"
+    assert nearest["params"]["kind"] == "nearest"
 
 
 def test_an_edited_plan_runs(advisor: Advisor) -> None:
