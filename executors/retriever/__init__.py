@@ -226,7 +226,7 @@ def _range_problems(params: RagParams, task: str) -> list[Problem]:
 
 
 def documents_language(documents: Sequence[Document]) -> str:
-    """ "zh" where a fair share of the letters is Chinese, else "en": the two the catalogue tells apart."""
+    """The language code "zh" where a fair share of the letters is Chinese, else "en"; no others are told apart."""
     sample = "".join(document.text[:2000] for document in documents[:200])
     return "zh" if chinese_share(sample) >= CHINESE else "en"
 
