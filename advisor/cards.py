@@ -76,6 +76,7 @@ class Card:
     sources: tuple[str, ...]
     risks: tuple[Text, ...]
     nearest: str  # what to run instead while this method has no executor
+    nearest_how: Text  # and how near that comes
     explains: str  # the method this card belongs to, for a card that is not a method itself
 
     def feasible(self) -> Condition:
@@ -182,6 +183,7 @@ def parse_card(raw: Mapping[str, Any], name: str, faults: list[str]) -> Card:
         sources=_sources(raw, name, faults),
         risks=tuple(_texts(raw, name, "risks", faults)),
         nearest=str(raw.get("nearest", "")),
+        nearest_how=translated(raw["nearest_how"], f"{name}.nearest_how", faults) if raw.get("nearest") else {},
         explains=str(raw.get("explains", "")),
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 import executors
+from advisor.cards import load_cards
 from advisor.decision import Decision, Inputs
 from advisor.facts import load_vocabulary
 from advisor.profile.data import DataProfile, data_spec, measure_data
@@ -30,28 +31,6 @@ from executors.base import (
     write_atomic,
 )
 
-NEAREST = {  # method that cannot be run yet -> the runnable one that comes nearest, and how near
-    "small_encoder": (
-        "probe",
-        {"en": "the same kind of encoder, frozen, with a trained head", "zh": "同类编码器，参数冻结，只训练分类头"},
-    ),
-    "long_context": (
-        "rag",
-        {"en": "finds the passages instead of giving all of them", "zh": "检索相关段落，而不是给出全文"},
-    ),
-    "cpt": (
-        "peft",
-        {"en": "trains on the labelled pairs; the domain text is left out", "zh": "只用标注数据训练，不含领域文本"},
-    ),
-    "preference": (
-        "peft",
-        {
-            "en": "trains on the preferred answers; the rejected ones are left out",
-            "zh": "只用更受偏好的回答训练，不含落选的回答",
-        },
-    ),
-    "pretrain": ("full", {"en": "trains all weights of a model that exists", "zh": "在现有模型上训练全部权重"}),
-}
 TEXT_MODELS = ("prompt", "rag", "peft", "full")  # methods that use the plan's language model
 ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
 SHOTS, MOST_SHOTS, TEXT_SHOTS = 8, 24, 4  # demonstrations: of labels and numbers, at most, of free text
@@ -122,7 +101,7 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
 def choose_method(decision: Decision, method: str | None = None) -> Choice:
     """`method` if it can be run, else the stage of the recommendation that runs first."""
     if method is not None:
-        if method in NEAREST:
+        if _stand_in(method):
             raise _not_yet(method, decision)
         executors.load(method)  # says what it knows where this is nothing
         same = set(decision.methods) - {"prompt"} == {method} or decision.methods == (method,)
@@ -154,8 +133,14 @@ def _form_reason(decision: Decision, method: str) -> dict[str, Text]:
     return {"form": text("plan.form_later", form=forms[form]["title"], runs=forms[runnable[0]]["title"])}
 
 
+def _stand_in(method: str) -> str:
+    """What runs in place of a method that has no executor yet; empty for any other name."""
+    card = load_cards().get(method)
+    return card.nearest if card and method not in executors.EXECUTORS else ""
+
+
 def _not_yet(method: str, decision: Decision) -> UserError:
-    nearest, how = NEAREST[method]
+    nearest, how = _stand_in(method), load_cards()[method].nearest_how
     return UserError(
         f"'{method}' cannot be run by this version; nearest to it is '{nearest}': {how['en']}",
         f"advisor run {_run(decision)} --method {nearest}",

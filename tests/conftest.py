@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing outside the repository may decide a test
+os.environ.setdefault("ADVISOR_DEVICE", "cpu")  # results are compared to the bit; tests/gpu asks for the GPU itself
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parent.parent
