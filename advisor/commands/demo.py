@@ -14,7 +14,7 @@ from advisor.facts import Facts, write_answers
 from advisor.texts import say
 from executors.base import Input
 
-QUESTION = "What do I pay for the adapter that connects the Hub by cable?"  # one of the held-out questions
+QUESTION = "Our company firewall blocks everything. Which TCP port does the Hub need for outgoing traffic?"
 
 
 @click.command("demo")
