@@ -24,7 +24,7 @@ def command(lang: str | None) -> None:
 
     Replays a recorded interview, recommends, runs the recommended method and the floor, scores both on held-out
     rows, and answers a question with its source. First for questions on a handbook, then for sorting requests.
-    Takes about four minutes on two cores.
+    Takes two to four minutes on two cores.
     """
     tongue = language(lang)
     screen = console()
