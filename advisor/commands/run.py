@@ -61,7 +61,11 @@ def command(
     interruption: it goes on where it was.
     """
     folder, decision = _find(run)
-    if decision:
+    changed = bool(method or settings or seed is not None or columns or any(given.values()))
+    begun = read_plan_of(folder) if folder and not changed else None
+    if begun:  # go on with what was begun here, whatever it was
+        plan = begun
+    elif decision:
         from advisor.plan import make_plan
 
         inputs = merge_inputs(decision.inputs, columns=parse_columns(columns), **given)

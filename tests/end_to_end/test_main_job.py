@@ -69,6 +69,14 @@ def test_another_plan_gets_a_run_of_its_own(advisor: Advisor) -> None:
     assert nearest["params"]["kind"] == "nearest"
 
 
+def test_a_run_goes_on_with_the_plan_that_was_begun_in_it(advisor: Advisor) -> None:
+    run = _ask(advisor, ANSWERS, *REQUESTS)
+    call = ("run", run, "--method", "baseline", "--set", "kind=nearest", "--seed", "3")
+    assert advisor(*call, "--dry-run")[0] == 0
+    result = json.loads(advisor("run", run, "--json")[1])
+    assert (result["executor"], result["params"]["kind"], result["seed"]) == ("baseline", "nearest", 3)
+
+
 def test_an_edited_plan_runs(advisor: Advisor) -> None:
     run = _ask(advisor, ANSWERS, *REQUESTS)
     assert advisor("run", run, "--method", "baseline", "--dry-run")[0] == 0
