@@ -62,7 +62,7 @@ def command(
     """
     folder, decision = _find(run)
     changed = bool(method or settings or seed is not None or columns or any(given.values()))
-    begun = read_plan_of(folder) if folder and not changed else None
+    begun = read_plan_of(folder) if folder and decision and not changed else None
     if begun:  # go on with what was begun here, whatever it was
         plan = begun
     elif decision:
@@ -109,12 +109,13 @@ def _place(folder: Path | None, plan: Plan, decision: Decision | None) -> Path:
 
 
 def _is_taken(folder: Path, plan: Plan) -> bool:
-    """Whether the folder holds the work of another method, or the result of another plan."""
+    """Whether the folder holds another method's work, or a finished artifact of another plan or of other data."""
+    from executors.run import fingerprint, read_stamp
+
     before = read_plan_of(folder)
-    if before is None:
-        return False
-    same = dataclasses.replace(before, reasons={}) == dataclasses.replace(plan, reasons={})
-    return before.executor != plan.executor or ((folder / "artifact").is_dir() and not same)
+    if before and before.executor != plan.executor:
+        return True
+    return (folder / "artifact").is_dir() and read_stamp(folder) != fingerprint(plan)
 
 
 def _check(plan: Plan) -> None:

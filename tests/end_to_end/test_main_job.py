@@ -87,6 +87,22 @@ def test_an_edited_plan_runs(advisor: Advisor) -> None:
     assert json.loads(out)["params"]["kind"] == "nearest"
 
 
+def test_a_finished_run_outlives_its_edited_plan_and_its_changed_data(advisor: Advisor) -> None:
+    Path("rows.csv").write_text((DEMO / "requests-train.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    run = _ask(advisor, ANSWERS, "--data", "rows.csv")
+    first = json.loads(advisor("run", run, "--method", "baseline", "--json")[1])
+    plan = Path("runs") / run / "plan.yaml"
+    text = plan.read_text(encoding="utf-8")
+    plan.write_text(text.replace("params: {}", "params: {kind: nearest}"), encoding="utf-8")
+    assert json.loads(advisor("run", str(plan), "--json")[1])["params"]["kind"] == "nearest"
+    plan.write_text(text, encoding="utf-8")
+    with Path("rows.csv").open("a", encoding="utf-8") as out:
+        out.write("one more row about my parcel,order_status,1.0\n")
+    assert json.loads(advisor("run", run, "--json")[1])["rows"] != first["rows"]
+    assert json.loads((Path("runs") / run / "result.json").read_text()) == first
+    assert len(list(Path("runs").glob("*/result.json"))) == 3
+
+
 def test_a_spreadsheet_with_other_column_names(advisor: Advisor) -> None:
     from openpyxl import Workbook
 
