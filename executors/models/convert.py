@@ -5,6 +5,8 @@ The packed form can be neither saved nor trained, so it is turned once, after it
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 
 from executors.base import Event, Reporter, UserError, silent
@@ -21,9 +23,10 @@ def convert_gguf(packed: Path, folder: Path, parameters: int, window: int, repor
     where = {"gguf_file": packed.name, "local_files_only": True}
     tokenizer = transformers.AutoTokenizer.from_pretrained(packed.parent, **where)
     dense = transformers.GgufConfig(dequantize=True)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        packed.parent, **where, dtype=torch.float32, quantization_config=dense
-    )
+    with contextlib.redirect_stderr(io.StringIO()):  # the reader of GGUF files draws a bar that cannot be turned off
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            packed.parent, **where, dtype=torch.float32, quantization_config=dense
+        )
     found = sum(p.numel() for p in model.parameters())
     if found != parameters or not tokenizer.chat_template:
         raise UserError(
