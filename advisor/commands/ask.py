@@ -122,13 +122,17 @@ def _interview(lang: str, facts: Facts, inputs: Inputs) -> None:
     folder = runs.new_run()
     kept = folder / "answers.yaml"
     asker = TerminalAsker(lang)
-    session = converse(lang, facts, inputs, asker, save=lambda known, _: write_answers(kept, known))
-    if session.quit and not kept.is_file():
-        folder.rmdir()
-        raise KeyboardInterrupt
+    try:
+        session = converse(lang, facts, inputs, asker, save=lambda known, _: write_answers(kept, known))
+        if session.quit and not kept.is_file():
+            raise KeyboardInterrupt
+    finally:
+        if not any(folder.iterdir()):  # left, or refused, before the first answer
+            folder.rmdir()
     if session.quit:
         resume = f"{resume_command(kept, session.inputs)} --interview"
         raise KeyboardInterrupt(say("command.answers_kept", lang, path=kept, command=resume))
+    folder.mkdir(exist_ok=True)
     write_answers(kept, session.facts)
     decision = complete(session.facts, session.inputs, folder.name, session.warnings)
     save_decision(folder, decision)
