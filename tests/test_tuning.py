@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from executors.base import DataSpec, Event, Input, Job, Plan, Reporter, Row, Usage, UserError, silent
+from executors.fitting import shorten
 from executors.messages import chat
 from executors.models import Completion, LanguageModel, encode_chat, load_causal
 from executors.tuning import FullExecutor, PeftExecutor, PeftParams, TunedPredictor
@@ -21,7 +22,7 @@ from executors.tuning.checkpoints import check_space, is_complete, latest_checkp
 from executors.tuning.executor import TuningExecutor
 from executors.tuning.params import FullParams, count_steps, rate_of
 from executors.tuning.predictor import Tuned, write_tuned
-from executors.tuning.rows import IGNORED, TokenRow, encode_rows, shorten
+from executors.tuning.rows import IGNORED, TokenRow, encode_rows
 from tests.tiny import write_tiny
 
 LABELS = ("billing", "returns")
@@ -429,7 +430,7 @@ def predictor_of(folder: Path, task: str, model: LanguageModel, **about: Any) ->
 def test_a_number_is_read_out_of_the_answer(tmp_path: Path) -> None:
     predictor = predictor_of(tmp_path, "regression", SayingModel("about 7.5 or 8", "high"), mean=3.25)
     assert [p.text for p in predictor.predict([Input("a"), Input("b")])] == ["7.5", "3.25"]
-    assert predictor.notes[0]["en"].startswith("1 answers had no number in them")
+    assert predictor.notes[0]["en"].startswith("1 answers held no number")
 
 
 def test_very_unlikely_labels_still_have_probabilities(tmp_path: Path) -> None:
@@ -443,7 +444,7 @@ def test_an_input_beyond_the_window_is_cut_and_said(tmp_path: Path) -> None:
     predictor = predictor_of(tmp_path, "question_answering", model)
     assert predictor.predict([Input("word " * 300)])[0].text == "yes"
     assert 10 < len(model.asked[0].split()) < 48
-    assert predictor.notes[0]["en"] == "1 inputs were cut to the model's window before they were answered"
+    assert predictor.notes[0]["en"] == "1 rows were cut at their end, to fit the model's window"
 
 
 # -- parameters ----------------------------------------------------------------------------------------

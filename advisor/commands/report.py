@@ -11,8 +11,8 @@ from advisor.commands.shared import lang_option, language, load_decision
 
 EPILOG = """\b
 Examples:
-  advisor report last                      Markdown on the screen
-  advisor report last --format html --open the page in a browser
+  advisor report last                        Markdown on the screen
+  advisor report last --format html --open   the page, in a browser
   advisor report last --format json | jq .decision.methods
 """
 

@@ -33,10 +33,10 @@ from executors.base import (
     write_json,
 )
 from executors.data.numbers import find_numbers
+from executors.fitting import fitting_notes, shorten
 from executors.messages import TASKS, answer_tokens, chat
 from executors.models import LanguageModel, load_language_model, name_problems
 from executors.targets import numbers
-from executors.tuning.rows import shorten
 
 SPEC = "prompt.json"
 CALIBRATION_ROWS = 48  # training texts the labels' prior is estimated on: more barely moves it
@@ -81,7 +81,8 @@ class PromptPredictor(Predictor):
     @property
     def notes(self) -> tuple[Text, ...]:  # type: ignore[override]
         """How it asks, and what it had to do so far to fit a row or to read an answer."""
-        return (_about(self.prompt), *_fitting_notes(self.dropped, self.shortened, self.numberless))
+        dropped = _dropped_note(self.dropped)
+        return (_about(self.prompt), *dropped, *fitting_notes(self.shortened, self.numberless))
 
     def predict(self, inputs: Sequence[Input], report: Reporter = silent) -> list[Prediction]:
         """Raises `UserError` where not even an empty input fits the model's window."""
@@ -259,27 +260,12 @@ def _about(prompt: Prompt) -> Text:
     }
 
 
-def _fitting_notes(dropped: int, shortened: int, numberless: int) -> list[Text]:
-    notes: list[Text] = []
-    if dropped:
-        notes.append(
-            {
-                "en": f"{dropped} rows were asked with fewer demonstrations, to fit the model's window",
-                "zh": f"{dropped} 条输入为适应模型窗口而减少了示例",
-            }
-        )
-    if shortened:
-        notes.append(
-            {
-                "en": f"{shortened} rows were cut at their end, to fit the model's window",
-                "zh": f"{shortened} 条输入因超出模型窗口而被截去末尾",
-            }
-        )
-    if numberless:
-        notes.append(
-            {
-                "en": f"{numberless} answers held no number; the training rows' mean stands in for them",
-                "zh": f"{numberless} 条回答中没有数字，以训练数据的均值代替",
-            }
-        )
-    return notes
+def _dropped_note(dropped: int) -> list[Text]:
+    if not dropped:
+        return []
+    return [
+        {
+            "en": f"{dropped} rows were asked with fewer demonstrations, to fit the model's window",
+            "zh": f"{dropped} 条输入为适应模型窗口而减少了示例",
+        }
+    ]

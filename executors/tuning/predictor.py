@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from executors.base import Input, Prediction, Predictor, Reporter, Text, UserError, silent, to_dict, write_json
 from executors.data.numbers import find_numbers
+from executors.fitting import fitting_notes, shorten
 from executors.messages import answer_tokens, chat
 from executors.models import LanguageModel, load_language_model, resolve, weights_sha256
-from executors.tuning.rows import shorten
 
 MANIFEST = "tuned.json"
 LOG = "training.jsonl"
@@ -68,7 +68,7 @@ class TunedPredictor(Predictor):
     @property
     def notes(self) -> tuple[Text, ...]:  # type: ignore[override]
         """What training left out, and what prediction had to do so far."""
-        return (*self.about.notes, *_prediction_notes(self.shortened, self.numberless))
+        return (*self.about.notes, *fitting_notes(self.shortened, self.numberless))
 
     @property
     def model(self) -> LanguageModel:
@@ -138,22 +138,3 @@ def write_tuned(folder: Path, about: Tuned, log: Sequence[dict[str, float]]) -> 
     lines = [json.dumps(entry) for entry in log]
     (folder / LOG).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     write_json(folder / MANIFEST, {"schema_version": 1, **to_dict(about)})
-
-
-def _prediction_notes(shortened: int, numberless: int) -> tuple[Text, ...]:
-    found: list[Text] = []
-    if shortened:
-        found.append(
-            {
-                "en": f"{shortened} inputs were cut to the model's window before they were answered",
-                "zh": f"{shortened} 条输入在回答前被截断到模型的窗口长度",
-            }
-        )
-    if numberless:
-        found.append(
-            {
-                "en": f"{numberless} answers had no number in them: the mean of the training rows stands in",
-                "zh": f"{numberless} 个回答中没有数字，以训练数据的平均值代替",
-            }
-        )
-    return tuple(found)

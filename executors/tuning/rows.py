@@ -7,11 +7,12 @@ answer and the token that ends it are trained on.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from executors.base import Input, Row, Text, UserError
+from executors.fitting import shorten
 from executors.messages import chat
 from executors.models import encode_answer, encode_chat
 
@@ -122,25 +123,3 @@ def _nothing_to_train_on(found: TokenRows) -> UserError:
 
 def _prompt(tokenizer: Any, task: str, labels: Sequence[str], given: Input) -> list[int]:
     return encode_chat(tokenizer, chat(task, labels, given))
-
-
-def shorten(given: Input, room: int, length: Callable[[Input], int]) -> Input | None:
-    """`given`, its context (or, without one, its text) cut at the end until `length` of it is at most `room`.
-
-    None where even the empty input is too long. `length` counts tokens of the whole prompt and must grow with it.
-    """
-    if length(given) <= room:
-        return given
-    part = "context" if given.context else "text"
-    whole = getattr(given, part)
-
-    def kept(characters: int) -> Input:
-        return replace(given, **{part: whole[:characters].rstrip()})
-
-    fits, exceeds = 0, len(whole)
-    if length(kept(0)) > room:
-        return None
-    while exceeds - fits > 1:
-        middle = (fits + exceeds) // 2
-        fits, exceeds = (middle, exceeds) if length(kept(middle)) <= room else (fits, middle)
-    return kept(fits)
