@@ -1,10 +1,15 @@
-"""What a person reads, in English and Chinese. The texts themselves are in `knowledge/texts.yaml`."""
+"""What a person reads, in English and Chinese. The texts themselves are in `knowledge/texts/`, a file a section.
+
+Each entry has every language, with the same {placeholders}. Texts about facts, methods and rules stand where these are
+kept: `facts.yaml`, `methods/`, `flowchart.yaml`.
+"""
 
 from __future__ import annotations
 
 import functools
 import locale
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +28,19 @@ def read_knowledge(name: str) -> Any:
     return yaml.load((KNOWLEDGE / name).read_text(encoding="utf-8"), Loader=loader)
 
 
+def section_texts(section: str) -> Mapping[str, Text]:
+    """All texts of one section, placeholders unfilled."""
+    texts: Mapping[str, Text] = read_knowledge(f"texts/{section}.yaml")
+    return texts
+
+
 def text(key: str, **values: object) -> Text:
     """The text `key` (``section.name``) in both languages, placeholders filled.
 
     A value that is itself a `Text` is filled in language by language. Raises `KeyError` for an unknown key.
     """
     section, _, name = key.partition(".")
-    entry = read_knowledge("texts.yaml")[section][name]
+    entry = section_texts(section)[name]
     return {lang: entry[lang].format(**{k: pick(v, lang) for k, v in values.items()}) for lang in LANGUAGES}
 
 

@@ -9,7 +9,7 @@ from advisor import formats
 from advisor.cards import load_cards
 from advisor.conditions import Value
 from advisor.facts import load_vocabulary
-from advisor.texts import read_knowledge, say
+from advisor.texts import read_knowledge, say, section_texts
 from executors.base import to_dict
 
 
@@ -26,7 +26,7 @@ def methods_name(methods: Iterable[str], lang: str) -> str:
 
 def fact_name(fact_id: str, lang: str) -> str:
     """A fact's short name; its id where it has none."""
-    return say(f"fact.{fact_id}", lang) if fact_id in read_knowledge("texts.yaml")["fact"] else fact_id
+    return say(f"fact.{fact_id}", lang) if fact_id in section_texts("fact") else fact_id
 
 
 def value_text(fact_id: str, value: Value | None, lang: str) -> str:
@@ -46,7 +46,7 @@ def value_text(fact_id: str, value: Value | None, lang: str) -> str:
 def label(group: str, name: str, lang: str) -> str:
     """``word.<group>.<name>`` where there is such a text, else the name itself: methods bring metrics of their own."""
     key = f"{group}.{name}"
-    return say(f"word.{key}", lang) if key in read_knowledge("texts.yaml")["word"] else name
+    return say(f"word.{key}", lang) if key in section_texts("word") else name
 
 
 def quote_figures(quote: Any, lang: str) -> Mapping[str, str]:

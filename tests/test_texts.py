@@ -10,21 +10,22 @@ import pytest
 import yaml
 
 from advisor.facts import load_vocabulary
-from advisor.texts import KNOWLEDGE, LANGUAGES, choose_language, pick, read_knowledge, say, text
+from advisor.texts import KNOWLEDGE, LANGUAGES, choose_language, pick, say, section_texts, text
 from executors import EXECUTORS
 from executors.metrics import HIGHER_IS_BETTER
 from tests.conftest import ROOT
 
 LITERAL = re.compile(r"""\b(?:say|text)\(\s*"([a-z_]+)\.([^"{]+)\"""")
 FORMATTED = re.compile(r"""\b(?:say|text)\(\s*f"([a-z_]+)\.([^"]+)\"""")
+SECTIONS = sorted(path.stem for path in (KNOWLEDGE / "texts").glob("*.yaml"))
 HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
 def entries() -> list[tuple[str, dict[str, str]]]:
     return [
         (f"{section}.{name}", entry)
-        for section, names in read_knowledge("texts.yaml").items()
-        for name, entry in names.items()
+        for section in SECTIONS
+        for name, entry in section_texts(section).items()
     ]
 
 
@@ -49,11 +50,10 @@ def test_every_text_is_in_both_languages_with_the_same_placeholders() -> None:
 
 
 def test_no_key_is_there_twice() -> None:
-    tree = yaml.compose((KNOWLEDGE / "texts.yaml").read_text(encoding="utf-8"))
-    assert isinstance(tree, yaml.MappingNode)
-    for node in (tree, *(value for _, value in tree.value)):
+    for section in SECTIONS:
+        node = yaml.compose((KNOWLEDGE / "texts" / f"{section}.yaml").read_text(encoding="utf-8"))
         keys = [key.value for key, _ in node.value]
-        assert sorted(keys) == sorted(set(keys))
+        assert sorted(keys) == sorted(set(keys)), section
 
 
 def test_chinese_is_chinese() -> None:
@@ -79,18 +79,18 @@ def test_every_key_that_code_puts_together_can_exist() -> None:
 
 @pytest.mark.parametrize("fact", load_vocabulary())
 def test_every_fact_has_a_name(fact: str) -> None:
-    assert fact in read_knowledge("texts.yaml")["fact"]
+    assert fact in section_texts("fact")
 
 
 @pytest.mark.parametrize("metric", HIGHER_IS_BETTER)
 def test_every_metric_has_a_name(metric: str) -> None:
-    assert f"metric.{metric}" in read_knowledge("texts.yaml")["word"]
+    assert f"metric.{metric}" in section_texts("word")
 
 
 def test_every_stage_that_is_reported_has_a_label() -> None:
     stages = {stage for _, code in sources() for stage in re.findall(r'\bEvent\(\s*"([a-z_]+)"', code)}
     assert stages
-    assert stages <= set(read_knowledge("texts.yaml")["stage"])
+    assert stages <= set(section_texts("stage"))
 
 
 def test_a_text_within_a_text_is_filled_in_language_by_language() -> None:
