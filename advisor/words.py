@@ -9,7 +9,7 @@ from advisor import formats
 from advisor.cards import load_cards
 from advisor.conditions import Value
 from advisor.facts import load_vocabulary
-from advisor.texts import read_knowledge, say, section_texts
+from advisor.texts import say, section_texts
 from executors.base import to_dict
 
 

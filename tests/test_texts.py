@@ -22,11 +22,7 @@ HAN = re.compile(r"[\u4e00-\u9fff]")
 
 
 def entries() -> list[tuple[str, dict[str, str]]]:
-    return [
-        (f"{section}.{name}", entry)
-        for section in SECTIONS
-        for name, entry in section_texts(section).items()
-    ]
+    return [(f"{section}.{name}", entry) for section in SECTIONS for name, entry in section_texts(section).items()]
 
 
 def sources() -> list[tuple[Path, str]]:
