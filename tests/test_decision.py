@@ -11,23 +11,15 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from advisor.cards import METHODS, load_cards
-from advisor.conditions import Value
+from advisor.cards import METHODS
 from advisor.decision import Decision, decide, next_question, read_decision
-from advisor.facts import Assuming, Fact, Facts, FactSpec, load_vocabulary, read_answers
+from advisor.facts import Assuming, Fact, Facts, load_vocabulary, read_answers
 from advisor.flowchart import load_chart, methods_for
-from advisor.moves import all_moves, grid, matters
-from advisor.texts import LANGUAGES
+from advisor.moves import all_moves
 from executors.base import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
-FEW = settings(max_examples=300, deadline=None, database=None)
-
-TRAINING = {name for name in METHODS if load_cards()[name].trains}
-CHANGING = {name for name in METHODS if load_cards()[name].changes_weights}
 
 
 def decided(**answers: Any) -> Decision:
@@ -308,113 +300,6 @@ def test_situations_are_decided_as_an_expert_would(answers: dict[str, Any], expe
 def test_every_method_can_be_recommended() -> None:
     reached = Counter(name for _, _, expected in SITUATIONS for name in expected)
     assert set(reached) == set(METHODS)
-
-
-# -- what must hold for any answers --------------------------------------------------------------------
-
-
-def value_of(spec: FactSpec) -> st.SearchStrategy[Any]:
-    if spec.type in ("integer", "number"):
-        return st.sampled_from(grid(spec)).map(int if spec.type == "integer" else float)
-    return st.sampled_from(spec.options or (True, False))
-
-
-ANSWERS: st.SearchStrategy[dict[str, Value]] = st.fixed_dictionaries(
-    {}, optional={name: value_of(spec) for name, spec in load_vocabulary().items()}
-)
-
-
-def two_of(fact: str) -> st.SearchStrategy[list[Any]]:
-    """Two values of an ordered fact, the smaller first."""
-    spec = load_vocabulary()[fact]
-    rank = spec.options.index if spec.options else (lambda value: value)
-    return st.lists(value_of(spec), min_size=2, max_size=2).map(lambda pair: sorted(pair, key=rank))
-
-
-@FEW
-@given(ANSWERS)
-def test_no_recommended_method_lacks_anything(answers: dict[str, Value]) -> None:
-    view = Assuming(answers)
-    for name in methods(answers):
-        assert not [need.id for need in load_cards()[name].needs if need.that.holds(view) is False]
-
-
-@FEW
-@given(ANSWERS)
-def test_no_weights_are_changed_where_there_is_no_access(answers: dict[str, Value]) -> None:
-    assert not methods({**answers, "weights_access": False}) & CHANGING
-
-
-@FEW
-@given(ANSWERS)
-def test_pre_training_is_only_for_vendors_and_never_on_premises(answers: dict[str, Value]) -> None:
-    if "pretrain" in methods(answers):
-        assert answers["training_budget"] == "vendor"
-        assert answers.get("privacy") != "on_premises"
-
-
-@FEW
-@given(ANSWERS)
-def test_nothing_is_trained_without_a_budget(answers: dict[str, Value]) -> None:
-    assert not methods({**answers, "training_budget": "none"}) & TRAINING
-
-
-@FEW
-@given(ANSWERS, two_of("labelled_examples"))
-def test_more_labels_never_turn_tuning_into_prompting(answers: dict[str, Value], labels: list[int]) -> None:
-    few, many = (methods({**answers, "labelled_examples": n}) for n in labels)
-    assert not few & TRAINING or many & TRAINING
-
-
-@FEW
-@given(ANSWERS, two_of("knowledge_change"))
-def test_faster_change_never_removes_retrieval(answers: dict[str, Value], changes: list[str]) -> None:
-    slow, fast = (methods({**answers, "knowledge_change": change}) for change in changes)
-    assert "rag" not in slow or "rag" in fast
-
-
-@FEW
-@given(ANSWERS, two_of("training_budget"))
-def test_less_budget_never_adds_training(answers: dict[str, Value], budgets: list[str]) -> None:
-    less, more = (methods({**answers, "training_budget": budget}) for budget in budgets)
-    assert len(less & TRAINING) <= len(more & TRAINING)
-
-
-@FEW
-@given(ANSWERS)
-def test_prompt_stands_alone(answers: dict[str, Value]) -> None:
-    chosen = methods(answers)
-    assert chosen
-    assert "prompt" not in chosen or chosen == {"prompt"}
-
-
-@settings(max_examples=60, deadline=None, database=None)
-@given(ANSWERS)
-def test_every_question_can_still_change_the_methods_and_the_asking_ends(answers: dict[str, Value]) -> None:
-    full = Facts({name: Fact(name, value, "asked") for name, value in answers.items()})
-    known, asked = Facts(), list[str]()
-    while question := next_question(known, [name for name in asked if name not in known]):
-        assert question.fact not in asked
-        if len(asked) >= 3:  # the opening is asked in any case
-            assert matters(question.fact, known.believed(), {name for name in asked if name not in known})
-        asked.append(question.fact)
-        if question.fact in full:
-            known = known.with_(full[question.fact])
-
-
-@settings(max_examples=40, deadline=None, database=None)
-@given(ANSWERS)
-def test_every_decision_is_whole(answers: dict[str, Value]) -> None:
-    decision = decide(Facts({name: Fact(name, value, "asked") for name, value in answers.items()}))
-    verdicts = {ranked.method: ranked.verdict for ranked in decision.ranking}
-    assert set(verdicts) == set(METHODS)
-    assert {name for name, verdict in verdicts.items() if verdict == "recommended"} == set(decision.methods)
-    assert all(ranked.sum for ranked in decision.vetoes)
-    assert all(ranked.missing for ranked in decision.ranking if ranked.verdict == "not_yet")
-    assert all(set(flip.methods) != set(decision.methods) for flip in decision.flips)
-    assert 0 < decision.confidence.level < 1
-    texts = [decision.summary, *decision.warnings, *decision.risks, *(flip.text for flip in decision.flips)]
-    assert all(set(text) == set(LANGUAGES) and all(text.values()) for text in texts)
 
 
 # -- the parts of a decision ---------------------------------------------------------------------------
