@@ -242,6 +242,45 @@ SITUATIONS: list[tuple[str, dict[str, Any], set[str]]] = [
         {"cpt"},
     ),
     (
+        "one model for a whole domain, a cluster and a corpus of its size",
+        {
+            "scope": "general",
+            "failure": "facts",
+            "unlabelled_tokens": 10**12,
+            "base_competence": "medium",
+            "labelled_examples": 0,
+            "training_budget": "large",
+        },
+        {"cpt"},
+    ),
+    (
+        "an assistant to be taught a domain from its corpus, and from examples",
+        {
+            "scope": "general",
+            "failure": "both",
+            "unlabelled_tokens": 10**11,
+            "base_competence": "medium",
+            "labelled_examples": 2000,
+            "training_budget": "large",
+        },
+        {"cpt", "peft"},
+    ),
+    (
+        "calls of functions are the output",
+        {
+            "task": "structured_output",
+            "needs_actions": True,
+            "failure": "behaviour",
+            "labelled_examples": 20_000,
+        },
+        {"peft"},
+    ),
+    (
+        "questions that need actions, with examples of the manner",
+        {"task": "dialogue", "needs_actions": True, "failure": "both", "labelled_examples": 20_000},
+        {"rag", "peft"},
+    ),
+    (
         "a new skill, very many examples",
         {
             "task": "reasoning",
@@ -295,6 +334,12 @@ SITUATIONS: list[tuple[str, dict[str, Any], set[str]]] = [
 def test_situations_are_decided_as_an_expert_would(answers: dict[str, Any], expected: set[str]) -> None:
     opening = {"training_budget": "small", "knowledge_change": "static", **answers}
     assert set(decided(**opening).methods) == expected
+
+
+def test_whoever_knows_the_shape_of_the_labels_is_taken_to_have_some() -> None:
+    described = {"task": "generation", "failure": "behaviour", "training_budget": "small"}
+    assert decided(**described).methods == ("prompt",)
+    assert decided(**described, label_quality="clean").methods == ("peft",)
 
 
 def test_every_method_can_be_recommended() -> None:
