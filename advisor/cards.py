@@ -54,6 +54,8 @@ class Variant:
     name: str
     title: Text
     what: Text
+    when: Text  # it is the right form
+    limit: Text  # what it cannot do, or where it breaks
     sources: tuple[str, ...]
 
 
@@ -201,8 +203,9 @@ def _sources(raw: Mapping[str, Any], where: str, faults: list[str]) -> tuple[str
 
 def _variant(key: str, raw: Mapping[str, Any], name: str, faults: list[str]) -> Variant:
     where = f"{name}.variants.{key}"
-    title, what = translated(raw.get("title"), where, faults), translated(raw.get("what"), where, faults)
-    return Variant(key, title, what, _sources(raw, where, faults))
+    parts = ("title", "what", "when", "limit")
+    title, what, when, limit = (translated(raw.get(part), f"{where}.{part}", faults) for part in parts)
+    return Variant(key, title, what, when, limit, _sources(raw, where, faults))
 
 
 def _need(raw: Mapping[str, Any], name: str, faults: list[str]) -> Need:

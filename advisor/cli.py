@@ -15,9 +15,15 @@ import click
 
 from executors.base import Problem, UserError
 
-COMMANDS = {  # name -> what it does; the module is advisor/commands/<name>.py, the command its `command`
+COMMANDS = {  # name -> what it does; the module is advisor/commands/<name>.py (`-` as `_`), the command its `command`
     "ask": "Recommend how to adapt a model, from answers in a file.",
+    "profile": "Measure what need not be asked: data, documents, model, machine.",
     "report": "Show a run: the reasons, the costs, and what was measured.",
+    "chart": "Draw the decision chart, or the path a run took in it.",
+    "what-if": "Show what other answers would change.",
+    "recheck": "Say whether a decision still stands: measure again, and read today's prices.",
+    "presets": "Typical situations to start from, each with a page.",
+    "quote": "Say what each method needs in memory, time and money.",
     "run": "Execute the recommended method and score it on held-out rows.",
     "predict": "Use what a run has built.",
     "demo": "Watch the whole way on a bundled task, in a few minutes.",
@@ -43,7 +49,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"advisor.commands.{name}").command
+        command: click.Command = import_module(f"advisor.commands.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,7 +102,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """The exit status of one call."""
     try:
-        cli(arguments, prog_name="advisor", standalone_mode=False)
+        status: int | None = cli(arguments, prog_name="advisor", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -116,7 +122,7 @@ def run(arguments: list[str]) -> int:
         if error.errno in (errno.EACCES, errno.EROFS):
             return _fail(_forbidden(error.filename), arguments)
         raise
-    return 0
+    return status or 0  # a command that ends with `ctx.exit(n)` hands its status back
 
 
 def _fail(error: UserError, arguments: list[str]) -> int:

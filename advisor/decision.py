@@ -1,7 +1,7 @@
 """Decision: what is recommended and everything it rests on. Pure data and pure functions.
 
 The chart says which methods; here is what a person needs to trust it: the path with its sources, a verdict on every
-method with its sums, what would flip it, how sure it is. The steps to take from it are in `advice`.
+method with its sums, what would flip it, how sure it is. The steps to take from it are in `ladder`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from advisor.cards import METHODS, Card, Need, load_cards, why_not
 from advisor.conditions import Value
 from advisor.facts import Assuming, Fact, Facts, assume, load_vocabulary
 from advisor.flowchart import Outcome, Question, Taken, load_chart, walk
+from advisor.forms import variants
 from advisor.moves import Move, Mover, all_moves, next_question, relevant
+from advisor.risks import risks
 from advisor.texts import LANGUAGES, text
 from executors.base import SCHEMA_VERSION, Text
 
@@ -67,6 +69,7 @@ class Flip:
     to: Value
     methods: tuple[str, ...]
     text: Text
+    side: str = ""  # of a number: at_least | at_most `to`; empty for an option, and where knowing `now` is the change
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,8 @@ class Rung:
     gate: Text
     cost: Text
     command: str
+    method: str = ""  # whose quote is its cost; empty where the cost is a person's time
+    runs: str = ""  # the method that the command runs: `method`, or the nearest to it that this version has
 
 
 @dataclass(frozen=True)
@@ -131,36 +136,37 @@ def decide(facts: Facts, run: str = "", inputs: Inputs | None = None, created: s
 
     `quote` is left empty: what it costs is worked out beside it. `created` is now where it is not given.
     """
-    from advisor import advice  # it builds the records defined here
+    from advisor import advice, ladder  # they build the records defined here
 
     inputs = inputs or Inputs()
     believed = facts.believed()
     filled = assume(facts)
-    view = Assuming(believed)
+    presumed = facts.presumed()
+    view = Assuming(believed, presumed=presumed)
     outcome = walk(load_chart(), view)
     assert isinstance(outcome, Outcome)  # an assuming view leaves nothing open
     ranking = _ranking(outcome, view)
-    moves = all_moves(believed)
-    variants = advice.variants(outcome.methods, view)
+    moves = all_moves(believed, presumed)
+    forms = variants(outcome.methods, view)
     path = tuple(_step(taken, filled) for taken in outcome.path)
     return Decision(
         run=run,
         methods=outcome.methods,
-        variant=variants.get(outcome.methods[0], ""),
+        variant=forms.get(outcome.methods[0], ""),
         summary=_summary(outcome),
         path=path,
         ranking=_nearest_first(ranking, moves),
         vetoes=tuple(ranked for ranked in ranking if ranked.verdict == "vetoed"),
         flips=tuple(_flip(move, filled) for move in moves),
-        ladder=advice.ladder(outcome.methods, view, filled, run, inputs),
-        confidence=_confidence(path, filled, believed),
+        ladder=ladder.ladder(outcome.methods, view, filled, run, inputs, moves),
+        confidence=_confidence(path, filled, Mover(believed, presumed)),
         facts=dict(filled),
         warnings=advice.warnings(outcome.methods, filled),
-        risks=advice.risks(outcome.methods),
+        risks=risks(outcome.methods),
         inputs=inputs,
-        sources=_sources(path, ranking, outcome.methods),
+        sources=_sources(path, ranking, outcome.methods, forms),
         created=created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        variants=variants,
+        variants=forms,
     )
 
 
@@ -201,10 +207,13 @@ def _summary(outcome: Outcome) -> Text:
     return text("decision.summary", methods=methods_in_words(outcome.methods), why=reasons)
 
 
-def _sources(path: Sequence[Step], ranking: Sequence[Ranked], methods: Sequence[str]) -> tuple[str, ...]:
-    """Every source the decision rests on: of the path, the verdicts, and the recommended cards."""
+def _sources(
+    path: Sequence[Step], ranking: Sequence[Ranked], methods: Sequence[str], forms: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Every source the decision rests on: of the path, the verdicts, and the recommended cards in their forms."""
     named = [step.source for step in path] + [ranked.source for ranked in ranking if ranked.source]
     named += [source for method in methods for source in load_cards()[method].sources]
+    named += [source for method, form in forms.items() for source in load_cards()[method].variants[form].sources]
     return tuple(dict.fromkeys(named))
 
 
@@ -259,7 +268,8 @@ def _nearest_first(ranking: Sequence[Ranked], moves: Sequence[Move]) -> tuple[Ra
 
 def _flip(move: Move, filled: Mapping[str, Fact]) -> Flip:
     numeric = load_vocabulary()[move.fact].type in ("integer", "number")
-    key = ("up" if move.direction > 0 else "down") if numeric else "option"
+    side = ("at_least" if move.direction > 0 else "at_most") if numeric and move.direction else ""
+    key = "known" if not move.direction else {"at_least": "up", "at_most": "down"}.get(side, "option")
     assumed = move.fact in filled and filled[move.fact].origin == "assumed"
     told = text(
         f"decision.flip_{key}",
@@ -268,16 +278,16 @@ def _flip(move: Move, filled: Mapping[str, Fact]) -> Flip:
         now=text("decision.now_assumed" if assumed else "decision.now", value=in_words(move.fact, move.now)),
         methods=methods_in_words(move.methods),
     )
-    return Flip(move.fact, move.now, move.value, move.methods, told)
+    return Flip(move.fact, move.now, move.value, move.methods, told, side)
 
 
-def _confidence(path: Sequence[Step], filled: Mapping[str, Fact], believed: Mapping[str, Value]) -> Confidence:
+def _confidence(path: Sequence[Step], filled: Mapping[str, Fact], mover: Mover) -> Confidence:
     """The chance that no assumption is wrong in a way that changes the methods, less for steps by rule of thumb.
 
     For each assumed fact: how doubtful its assumption is, times how much another answer would change.
     """
-    mover, specs = Mover(believed), load_vocabulary()
-    unknown = [name for name in filled if name not in believed]
+    specs = load_vocabulary()
+    unknown = [name for name in filled if name not in mover.believed]
     stakes = {name: specs[name].doubt * mover.change(specs[name]) for name in relevant() if name in unknown}
     level = SUREST * WEAK_EDGE ** sum(step.strength == "weak" for step in path) * UNKNOWN ** len(unknown)
     for stake in stakes.values():

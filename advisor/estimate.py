@@ -14,11 +14,15 @@ from advisor.profile.data import measure_data
 from advisor.profile.documents import measure_documents
 from advisor.profile.machine import Machine, measure_machine, measure_tflops
 from advisor.profile.model import measure_model
-from advisor.quote import ENCODER, REFERENCE_PARAMETERS, serving_seconds
+from advisor.quote import ENCODER, REFERENCE_PARAMETERS, duration, serving_seconds
+from advisor.quote.duration import training_seconds
+from advisor.quote.memory import training_memory
+from advisor.quote.shape import model_shape, typical
+from advisor.quote.workload import LABEL_TOKENS, Workload, with_settings
 from advisor.texts import LANGUAGES, text
-from executors.base import Plan, Text, parse_params
+from executors.base import Plan, Text, parse_params, to_dict
 
-START = (3.0, 25.0)  # seconds to import the libraries and read the weights: from a warm and from a cold disk
+START = (duration.START[0], duration.START[2])  # seconds to import the libraries
 BASELINE = (0.5, 5.0)
 FIT = (1.0, 10.0)  # a head's cross-validation
 SHOTS = 8  # where a plan leaves the number to the method
@@ -27,9 +31,6 @@ EXTRACT_TOKENS = 550  # scored to mark one answer in what was retrieved: measure
 CALIBRATED = 48  # training texts that labels are calibrated on
 TURN_TOKENS = 12  # a message's own marks in a chat template
 INSTRUCTION_TOKENS = 40
-LABEL_TOKENS = 6
-TRAINED = {"peft": (3.5, 4.6), "full": (5.2, 6.6)}  # FLOPs a parameter and token: a small model's table of embeddings
-# computes nothing (low); attention, optimizer and checkpoints come on top (high)
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,14 @@ def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
 
 
 def _tuned(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    from executors.tuning.params import count_steps
-
-    params, n = _params(plan), _parameters(plan)
-    length = min(rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS, params.max_length)
-    tokens = count_steps(params, rows.train) * (_instruction(rows) + params.batch_size * length)  # read once a batch
-    watched = 2 * n * params.development * tokens  # about one look at the development rows a pass
-    low, high = TRAINED[plan.executor]
-    trained = _over((low * n * tokens, high * n * tokens + watched), rig)
+    """Training as it is quoted, whose start is counted once, then the finished model anew and its answers."""
+    shape = model_shape(plan.model) or typical(REFERENCE_PARAMETERS)
+    known = Workload(rows.train, rows.input_tokens, rows.answer_tokens, _instruction(rows) + TURN_TOKENS)
+    work = with_settings(known, to_dict(_params(plan)))
+    peak = training_memory(shape, plan.executor, work, rig.kind).range
+    low, _, high = training_seconds(shape, plan.executor, work, rig, work.steps(), peak)
     answered = _answers(plan, rows, rig, shared=_instruction(rows), own=rows.input_tokens + TURN_TOKENS)
-    return _sum(trained, answered, START)  # the finished model is loaded anew before it is scored
+    return _sum((low - START[0], high - START[1]), answered, START)
 
 
 ESTIMATES: Mapping[str, Callable[[Plan, Rows, Rig], Range]] = {

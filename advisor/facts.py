@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from advisor.conditions import Condition, Value, figure, parse, translated
-from advisor.texts import LANGUAGES, read_knowledge
+from advisor.texts import LANGUAGES, read_knowledge, text
 from executors.base import Problem, Text, UserError, did_you_mean, write_atomic
 
 Origin = Literal["asked", "measured", "assumed"]
@@ -26,12 +26,16 @@ FactType = Literal["choice", "boolean", "integer", "number"]
 
 @dataclass(frozen=True)
 class Fact:
-    """A value and the reason to believe it. `evidence` says what was measured, or why this was assumed."""
+    """A value and the reason to believe it. `evidence` says what was measured, or why this was assumed.
+
+    `preset` names the preset that it is from, which assumes it or was chosen for it; empty where none is.
+    """
 
     id: str
     value: Value
     origin: Origin
     evidence: Text = field(default_factory=dict)
+    preset: str = ""
 
 
 class Facts(Mapping[str, Fact]):
@@ -68,6 +72,10 @@ class Facts(Mapping[str, Fact]):
     def believed(self) -> dict[str, Value]:
         """The values that were asked or measured. What is merely assumed is left out."""
         return {name: fact.value for name, fact in self._facts.items() if fact.origin != "assumed"}
+
+    def presumed(self) -> dict[str, Fact]:
+        """What a preset assumes: it stands before the vocabulary's defaults, and gives way to any answer."""
+        return {name: fact for name, fact in self._facts.items() if fact.origin == "assumed" and fact.preset}
 
 
 # -- the vocabulary ----------------------------------------------------------------------------------
@@ -271,11 +279,12 @@ NOT_FACTS = frozenset({"version", "schema_version"})
 
 
 def read_answers(source: Path | str | Mapping[str, Any]) -> Facts:
-    """The facts of an answers file, or of a mapping, all `asked`. A null or missing value is unknown.
+    """The facts of an answers file, or of a mapping. A null or missing value is unknown.
 
+    All are `asked`, but for lines that end in ``# measured`` or ``# preset NAME``, as `write_answers` marks them.
     Raises `UserError` with every fault at once: unknown ids, wrong options, types, ranges, contradictions.
     """
-    raw = source if isinstance(source, Mapping) else _read_mapping(Path(source))
+    raw, marks = (source, {}) if isinstance(source, Mapping) else _read_mapping(Path(source))
     specs = load_vocabulary()
     problems: list[Problem] = []
     facts: dict[str, Fact] = {}
@@ -289,7 +298,8 @@ def read_answers(source: Path | str | Mapping[str, Any]) -> Facts:
             problems.append(problem)
             continue
         try:
-            facts[name] = Fact(name, parse_value(specs[name], value), "asked")
+            value = parse_value(specs[name], value)
+            facts[name] = _kept(name, value, marks[name], source) if name in marks else Fact(name, value, "asked")
         except UserError as error:
             problems.append(error.problem)
     found = Facts(facts)
@@ -297,6 +307,18 @@ def read_answers(source: Path | str | Mapping[str, Any]) -> Facts:
     if problems:
         raise UserError.of(problems)
     return found
+
+
+def _kept(name: str, value: Value, mark: str, source: object) -> Fact:
+    """A fact as `write_answers` marked it."""
+    if mark == "measured":
+        return Fact(name, value, "measured", text("profile.kept", path=str(source)))
+    return presumed(name, value, mark.removeprefix("preset "))
+
+
+def presumed(name: str, value: Value, preset: str) -> Fact:
+    """A fact that a preset assumes."""
+    return Fact(name, value, "assumed", text("presets.from", preset=preset), preset)
 
 
 def contradictions(facts: Facts) -> list[Problem]:
@@ -352,7 +374,11 @@ knowledge_change: weekly"""
 EXAMPLE, EXAMPLE_ZH = f"an answers file looks like this:{ANSWERS}", f"回答文件的写法：{ANSWERS}"
 
 
-def _read_mapping(path: Path) -> Mapping[str, Any]:
+MARK = re.compile(r"^(\w+):.*#\s*(measured|preset [\w-]+)\s*$", re.MULTILINE)
+
+
+def _read_mapping(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The file's mapping, and the marks of facts that nobody said: ``measured`` or ``preset NAME``."""
     try:
         content = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -378,15 +404,20 @@ def _read_mapping(path: Path) -> Mapping[str, Any]:
         kind = type(raw).__name__
         zh = Problem(f"{path} 的内容是 {kind}，不是“事实: 值”的映射", EXAMPLE_ZH)
         raise UserError(f"{path} holds a {kind}, not a mapping of facts to values", EXAMPLE, zh)
-    return raw
+    return raw, dict(MARK.findall(content))
 
 
 def write_answers(path: Path, facts: Facts) -> None:
-    """Write what was asked and measured so that `read_answers` reads it back; assumptions are left out."""
+    """Write what was asked, measured, or assumed by a preset so that `read_answers` reads it back.
+
+    The vocabulary's own assumptions are left out. What was measured or comes from a preset is marked by a comment, so
+    that the file stays a flat mapping that any reader understands; whoever removes the mark has said it.
+    """
     lines = ["# Answers for the Adaptation Advisor. A fact that is left out is unknown.", "schema_version: 1"]
-    for name, value in facts.believed().items():
-        note = "" if facts[name].origin == "asked" else "  # measured"
-        lines.append(f"{name}: {_yaml(value)}{note}")
+    for fact in facts.values():
+        mark = {"asked": "", "measured": "  # measured"}.get(fact.origin, f"  # preset {fact.preset}")
+        if fact.origin != "assumed" or fact.preset:
+            lines.append(f"{fact.id}: {_yaml(fact.value)}{mark}")
     write_atomic(path, "\n".join(lines) + "\n")
 
 
@@ -421,8 +452,13 @@ class Assuming:
     A fact without a meaning here (classes of a translation) has no value, and every comparison with it is false.
     """
 
-    def __init__(self, values: Mapping[str, Value], specs: Mapping[str, FactSpec] | None = None) -> None:
-        self.values = values
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        specs: Mapping[str, FactSpec] | None = None,
+        presumed: Mapping[str, Fact] | None = None,
+    ) -> None:
+        self.values, self.presumed = values, presumed or {}
         self.specs = load_vocabulary() if specs is None else specs
         self._assumed: dict[str, Assumption | None] = {}
 
@@ -449,12 +485,14 @@ class Assuming:
     def _assume(self, spec: FactSpec) -> Assumption | None:
         if spec.applies is not None and not spec.applies.holds(self):
             return None
+        if said := self.presumed.get(spec.id):
+            return Assumption(None, said.value, said.evidence)
         earlier = _Earlier(self, spec.id)
         return next((rule for rule in spec.default if rule.when is None or rule.when.holds(earlier)), None)
 
 
 class _Earlier:
-    """What an assumption sees: all that is known, and the assumptions of facts that stand before it.
+    """What an assumption sees: all that is known or presumed, and the assumptions of facts that stand before it.
 
     That order is what keeps two assumptions from resting on each other.
     """
@@ -464,6 +502,8 @@ class _Earlier:
 
     def value(self, fact_id: str) -> Value | None:
         value = self.view.values.get(fact_id)
+        if value is None and (said := self.view.presumed.get(fact_id)):
+            return said.value
         if value is not None or _ranks()[fact_id] >= self.rank:
             return value
         return self.view.value(fact_id)
@@ -482,11 +522,11 @@ def _ranks() -> Mapping[str, int]:
 
 def assume(facts: Facts) -> Facts:
     """Every fact that has a meaning here: what is known as it is, the rest assumed, each with its reason."""
-    view = Assuming(facts.believed())
+    view = Assuming(facts.believed(), presumed=facts.presumed())
     filled: dict[str, Fact] = {}
     for name in load_vocabulary():
         if name in view.values:
             filled[name] = facts[name]
         elif rule := view.assumption(name):
-            filled[name] = Fact(name, rule.value, "assumed", rule.reason)
+            filled[name] = view.presumed.get(name) or Fact(name, rule.value, "assumed", rule.reason)
     return Facts(filled)

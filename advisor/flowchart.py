@@ -8,14 +8,14 @@ known it stops at the first question whose answer it needs; with assumptions fil
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from advisor.cards import METHODS, STRENGTHS, load_cards
 from advisor.conditions import All, Condition, View, parse, translated
 from advisor.facts import FactSpec, load_vocabulary
-from advisor.texts import read_knowledge
+from advisor.texts import KNOWLEDGE, read_knowledge, read_yaml
 from executors.base import Text, did_you_mean
 
 
@@ -145,22 +145,29 @@ def _grounds(edge: Edge, refused: list[Condition], view: View) -> tuple[str, ...
 @functools.cache
 def load_chart() -> Chart:
     """The product's chart. Raises `ValueError` listing every fault."""
-    return parse_chart(read_knowledge("flowchart.yaml"))
+    return read_chart((KNOWLEDGE / "flowchart.yaml").read_text(encoding="utf-8"))
 
 
-def parse_chart(raw: Mapping[str, Any]) -> Chart:
-    """The chart that `raw` describes. Raises `ValueError` listing every fault.
+def read_chart(source: str) -> Chart:
+    """The chart that a YAML text describes. Raises `ValueError` listing every fault, repeated keys among them."""
+    raw, repeated = read_yaml(source)
+    return parse_chart(raw, repeated)
+
+
+def parse_chart(raw: Mapping[str, Any], known_faults: Iterable[str] = ()) -> Chart:
+    """The chart that `raw` describes. Raises `ValueError` listing every fault, after those already known.
 
     Checked: facts and options, methods, sources, translations, `why`, that the last edge of a test is open and no
-    earlier one is, that every node is reached, that no path comes back, and that every end has an outcome.
+    earlier one is, that every condition is used and every node reached, that no path comes back, and that every end
+    has an outcome. Not checked: that facts exist by which an edge is taken (tests find such facts for each).
     """
-    faults: list[str] = []
+    faults = list(known_faults)
     specs = load_vocabulary()
     named = _Names(specs, faults)
     for name, body in (raw.get("conditions") or {}).items():
         named.known[name] = parse(body, specs, f"conditions.{name}", faults, named.read)
     bodies: Mapping[str, Any] = raw.get("nodes") or {}
-    nodes = {name: _node(name, body or {}, bodies, named, faults) for name, body in bodies.items()}
+    nodes = {name: _node(name, body, bodies, named, faults) for name, body in bodies.items()}
     root = str(raw.get("root"))
     if root not in nodes:
         faults.append(f"root: unknown node '{root}'{did_you_mean(root, nodes)}")
@@ -171,6 +178,9 @@ def parse_chart(raw: Mapping[str, Any]) -> Chart:
     if faults:
         raise ValueError("flowchart.yaml:\n" + "\n".join(f"  {fault}" for fault in faults))
     return chart
+
+
+BLANK = {"en": "?", "zh": "？"}  # stands for the text of a node whose kind is not known
 
 
 class _Names:
@@ -197,23 +207,28 @@ class _Names:
         return None
 
 
-def _node(name: str, raw: Mapping[str, Any], nodes: Mapping[str, Any], named: _Names, faults: list[str]) -> Node:
-    kinds = [kind for kind in ("ask", "test", "end") if kind in raw]
+KEYS = {"ask": {"ask", "edges"}, "test": {"test", "edges"}, "end": {"end", "text"}}
+
+
+def _node(name: str, raw: object, nodes: Mapping[str, Any], named: _Names, faults: list[str]) -> Node:
+    body = raw if isinstance(raw, Mapping) else {}
+    kinds = [kind for kind in KEYS if kind in body]
     if len(kinds) != 1:
         faults.append(f"{name}: a node is one of ask, test, end; got {', '.join(kinds) or 'none'}")
-        return Node(name, "end", {}, methods=("prompt",))
+        kinds, body = ["test" if "edges" in body else "end"], {"test": BLANK, "end": ["prompt"], "text": BLANK, **body}
+    else:
+        faults += [f"{name}: unknown key '{key}'" for key in body if key not in KEYS[kinds[0]]]
     if kinds == ["end"]:
-        return Node(
-            name, "end", translated(raw.get("text"), name, faults), methods=_method_names(raw["end"], name, faults)
-        )
+        methods = _method_names(body["end"], name, faults)
+        return Node(name, "end", translated(body.get("text"), name, faults), methods=methods)
     edges = tuple(
-        _edge(body, f"{name}.edges[{number}]", nodes, named, faults)
-        for number, body in enumerate(raw.get("edges") or (), 1)
+        _edge(edge, f"{name}.edges[{number}]", nodes, named, faults)
+        for number, edge in enumerate(body.get("edges") or (), 1)
     )
     faults += _edge_faults(name, edges)
     if kinds == ["test"]:
-        return Node(name, "test", translated(raw["test"], f"{name}.test", faults), edges=edges)
-    fact, specs = str(raw["ask"]), load_vocabulary()
+        return Node(name, "test", translated(body["test"], f"{name}.test", faults), edges=edges)
+    fact, specs = str(body["ask"]), load_vocabulary()
     if fact not in specs:
         faults.append(f"{name}: unknown fact '{fact}'{did_you_mean(fact, specs)}")
     return Node(name, "ask", specs[fact].question if fact in specs else {}, fact=fact, edges=edges)
@@ -229,7 +244,8 @@ def _edge_faults(name: str, edges: tuple[Edge, ...]) -> Iterator[str]:
             yield f"{name}.edges[{number}]: no condition, so the edges after it are never taken"
 
 
-def _edge(raw: Mapping[str, Any], where: str, nodes: Mapping[str, Any], named: _Names, faults: list[str]) -> Edge:
+def _edge(body: object, where: str, nodes: Mapping[str, Any], named: _Names, faults: list[str]) -> Edge:
+    raw = body if isinstance(body, Mapping) else {}
     to = str(raw.get("to"))
     if to not in nodes:
         faults.append(f"{where}: unknown node '{to}'{did_you_mean(to, nodes)}")
@@ -259,10 +275,8 @@ def _method_names(raw: Any, where: str, faults: list[str]) -> tuple[str, ...]:
 
 def _shape_faults(chart: Chart) -> Iterator[str]:
     """Faults of the whole: nodes never reached, paths that come back, ends that may have no outcome."""
-    order = _order(chart)
-    if isinstance(order, str):
-        yield f"cycle: {order}"
-        return
+    order, cycles = _order(chart)
+    yield from (f"cycle: {cycle}" for cycle in cycles)
     yield from (f"{name}: unreachable" for name in chart.nodes if name not in order)
     empty = {chart.root}  # reached by a path that has added nothing
     for name in order:
@@ -272,20 +286,21 @@ def _shape_faults(chart: Chart) -> Iterator[str]:
         empty |= {edge.to for edge in node.edges if name in empty and not edge.add}
 
 
-def _order(chart: Chart) -> list[str] | str:
-    """The nodes that are reached, each before those it leads to; or the first cycle, in words."""
+def _order(chart: Chart) -> tuple[list[str], list[str]]:
+    """The nodes that are reached, each before those it leads to; and each way back into a path, in words."""
     done: list[str] = []
     trail: list[str] = []
+    cycles: list[str] = []
 
-    def visit(name: str) -> str | None:
+    def visit(name: str) -> None:
         if name in trail:
-            return " → ".join([*trail[trail.index(name) :], name])
-        if name in done or name not in chart.nodes:
-            return None
-        trail.append(name)
-        found = next((c for edge in chart.nodes[name].edges if (c := visit(edge.to))), None)
-        trail.pop()
-        done.append(name)
-        return found
+            cycles.append(" → ".join([*trail[trail.index(name) :], name]))
+        elif name not in done and name in chart.nodes:
+            trail.append(name)
+            for target in dict.fromkeys(edge.to for edge in chart.nodes[name].edges):
+                visit(target)
+            trail.pop()
+            done.append(name)
 
-    return visit(chart.root) or done[::-1]
+    visit(chart.root)
+    return done[::-1], cycles

@@ -45,6 +45,7 @@ class Rig:
     usd_hour: Range
     rented: bool
     prices: tuple[Figure, ...]
+    cores: int = 0  # of a CPU
 
     @property
     def flops(self) -> Range:
@@ -52,22 +53,31 @@ class Rig:
         return self.peak_tflops[0] * 1e12 * self.share[0], self.peak_tflops[1] * 1e12 * self.share[1]
 
 
-def reference_cpu(cores: int = REFERENCE_CORES, memory_gb: float = 8, tflops: float | None = None) -> Rig:
-    """A CPU at its measured float32 rate, else the reference of two cores scaled to `cores` physical ones."""
+def reference_cpu(
+    cores: int = REFERENCE_CORES, memory_gb: float = 8, tflops: float | None = None, *, busy: bool = False
+) -> Rig:
+    """A CPU at its measured float32 rate, else the reference of two cores scaled to `cores` physical ones.
+
+    A rate that was measured on a `busy` machine is the least it can do; the most is then the reference's.
+    """
     data = read_knowledge("hardware.yaml")
     entry, share = data["cpu"], data["utilisation"]
     scale = min(max(cores, 1), MANY_CORES) / REFERENCE_CORES
+    peak = _times(entry["tflops"], scale)
+    if tflops:
+        peak = tflops, max(tflops, peak[0]) if busy else tflops
     return Rig(
         kind="cpu",
         name=f"CPU ({cores} cores)",
         count=1,
         memory_gb=memory_gb,
-        peak_tflops=(tflops, tflops) if tflops else _times(entry["tflops"], scale),
+        peak_tflops=peak,
         share=_pair(share["cpu"]),
         bandwidth=_times(share["bandwidth"], entry["bandwidth_gbs"] * 1e9 * min(scale, MANY_CHANNELS)),
         usd_hour=_times(entry["rent"]["usd"], scale),
         rented=False,
         prices=(_figure(entry),),
+        cores=cores,
     )
 
 
@@ -91,7 +101,12 @@ def rent(needed_gb: float) -> Rig:
     return _rig([largest], math.ceil(needed_gb / (largest["memory_gb"] * USABLE)), None, rented=True)
 
 
-def cluster(name: str, count: int) -> Rig:
+def accelerators() -> tuple[str, ...]:
+    """The keys of the accelerators in `hardware.yaml`."""
+    return tuple(read_knowledge("hardware.yaml")["accelerators"])
+
+
+def cluster(name: str, count: int = 1) -> Rig:
     """`count` rented accelerators of one kind, by their key in `hardware.yaml`."""
     return _rig([read_knowledge("hardware.yaml")["accelerators"][name]], count, None, rented=True)
 
@@ -100,6 +115,12 @@ def api_prices() -> Mapping[str, Mapping[str, Any]]:
     """Providers' prices by model: USD per million tokens of ``input`` and ``output``, ``as_of``, ``source``."""
     prices: Mapping[str, Mapping[str, Any]] = read_knowledge("prices.yaml")["api"]
     return prices
+
+
+def exchange() -> tuple[float, Figure]:
+    """Yuan for a US dollar, and the day of that rate."""
+    entry = read_knowledge("prices.yaml")["exchange"]
+    return float(entry["usd_cny"]), Figure("USD/CNY", str(entry["as_of"]), (entry["source"],))
 
 
 def stale_after_days() -> int:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import executors
 from advisor.cards import load_cards
 from advisor.decision import Decision, Inputs
 from advisor.facts import load_vocabulary
+from advisor.parameters import choose_parameters
 from advisor.profile.data import DataProfile, data_spec, measure_data
-from advisor.profile.model import measure_model
 from advisor.texts import read_knowledge, text
 from executors.base import (
     SCHEMA_VERSION,
@@ -33,26 +32,18 @@ from executors.base import (
 
 TEXT_MODELS = ("prompt", "rag", "peft", "full")  # methods that use the plan's language model
 ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
-SHOTS, MOST_SHOTS, TEXT_SHOTS = 8, 24, 4  # demonstrations: of labels and numbers, at most, of free text
 RUNNABLE_FORMS = {  # of each method's forms, those this version runs; the first stands in for the others
-    "prompt": ("few_shot", "zero_shot", "calibrated"),
+    "prompt": ("few_shot", "zero_shot", "calibrated", "many_shot"),
     "rag": ("retrieval",),
-    "probe": ("mean_pooling",),
+    "probe": ("mean_pooling", "cls_pooling"),
     "peft": ("lora",),
-    "full": ("all",),
+    "full": ("all", "last_layers", "first_frozen", "from_scratch"),
 }
-SHOTS_SHARE = 0.5  # of the model's window that demonstrations may fill
-WINDOW_UNKNOWN = 2048
-PARAMETERS_UNKNOWN = 8_000_000_000
-ONE_PASS = 20_000  # training rows from which one pass is enough
 
 HEADER = """\
 # What `advisor run` does, in full. Edit a value and run this very file: advisor run {path}
 # `params` holds what differs from the method's defaults; `reasons` says why each value is what it is.
 """
-
-Chosen = tuple[dict[str, Any], dict[str, Text]]
-"""Parameters that differ from the defaults, and reasons by parameter name."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +64,7 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
     require(choice.method, decision, inputs)
     data = measure_data(inputs, _said_task(decision))
     model, embedder = inputs.model or Plan.model, inputs.embedder or Plan.embedder
-    params, param_reasons = PARAMS.get(choice.method, _defaults)(decision, data, model)
+    params, param_reasons = choose_parameters(choice.method, decision, data, model)
     reasons = {"executor": choice.reason, **_form_reason(decision, choice.method)}
     reasons |= {**_task_reason(decision, data), **_data_reasons(data)}
     needs_docs = executors.load(choice.method).needs_docs
@@ -83,6 +74,8 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
         reasons["model"] = text("plan.given" if inputs.model else "plan.model_default", name=model)
     if choice.method in ENCODERS:
         reasons["embedder"] = text("plan.given" if inputs.embedder else "plan.embedder_default", name=embedder)
+    if choice.method == "probe":
+        reasons["params.pooling"] = text("plan.pooling", name=embedder)
     return Plan(
         executor=choice.method,
         task=data.task,
@@ -186,65 +179,6 @@ def _data_reasons(data: DataProfile) -> dict[str, Text]:
     told = text(key, train=data.train, test=data.test, left_out=sum(data.removed.values()))
     columns = {f"columns.{role}": reason for role, reason in data.column_reasons.items()}
     return {"data": told, **columns}
-
-
-def _defaults(decision: Decision, data: DataProfile, model: str) -> Chosen:
-    return {}, {}
-
-
-def _prompt(decision: Decision, data: DataProfile, model: str) -> Chosen:
-    """Demonstrations from the training rows: one a label, some of plain questions, none beside long passages."""
-    if decision.variants.get("prompt") == "zero_shot":
-        return {"shots": 0}, {"shots": text("plan.zero_shot")}
-    each = max(data.input_tokens + data.answer_tokens, 1)
-    fitting = math.floor(SHOTS_SHARE * _window(model) / each)
-    shots = min(_wanted_shots(data), data.train, fitting)
-    key = "plan.shots_balanced" if data.task == "classification" else "plan.shots" if shots else "plan.shots_none"
-    told = text(key, shots=shots, labels=len(data.labels), rows=data.train, tokens=f"{shots * each:,.0f}")
-    return {"shots": shots}, {"shots": told}
-
-
-def _wanted_shots(data: DataProfile) -> int:
-    if data.task == "classification":
-        return min(max(SHOTS, len(data.labels)), MOST_SHOTS)
-    if data.task == "regression":
-        return SHOTS
-    return 0 if "context" in data.columns else TEXT_SHOTS
-
-
-def _tuning(method: str) -> Callable[[Decision, DataProfile, str], Chosen]:
-    def choose(decision: Decision, data: DataProfile, model: str) -> Chosen:
-        """Passes over the rows: the default, at least 100 steps, and one where rows are very many."""
-        from executors.tuning.params import count_steps, rate_of
-
-        params = {"epochs": 1.0} if data.train >= ONE_PASS else {}
-        settings = dataclasses.replace(executors.load(method).Params(), **params)
-        steps = count_steps(settings, data.train)
-        passes = steps * settings.batch_size / max(data.train, 1)
-        told = {
-            "epochs": text(
-                "plan.epochs", steps=steps, batch=settings.batch_size, rows=data.train, passes=f"{passes:.1f}"
-            ),
-            "learning_rate": text(f"plan.rate_{method}", rate=f"{rate_of(settings, _parameters(model)):g}"),
-        }
-        return params, told
-
-    return choose
-
-
-def _window(model: str) -> int:
-    return measure_model(model).window or WINDOW_UNKNOWN
-
-
-def _parameters(model: str) -> int:
-    return measure_model(model).parameters or PARAMETERS_UNKNOWN
-
-
-PARAMS: Mapping[str, Callable[[Decision, DataProfile, str], Chosen]] = {
-    "prompt": _prompt,
-    "peft": _tuning("peft"),
-    "full": _tuning("full"),
-}
 
 
 # -- files ---------------------------------------------------------------------------------------------

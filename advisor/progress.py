@@ -67,6 +67,6 @@ class Progress:
 def _count(event: Event) -> str:
     if event.total is None or event.total <= 1:  # one thing is there or it is not
         return ""
-    if event.stage == "fetch":  # counted in bytes
+    if event.stage in ("fetch", "scan"):  # counted in bytes
         return f"{event.done / 1e6:.0f}/{event.total / 1e6:.0f} MB"
     return f"{event.done:,.0f}/{event.total:,.0f}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from advisor import formats, words
 from advisor.decision import Decision, Ranked, Step
+from advisor.report import curves
 from advisor.report.page import compare, further, reason
 from advisor.texts import say
 from executors.base import Result, Score, to_dict
@@ -29,8 +30,9 @@ def show_decision(decision: Decision, lang: str, console: Console) -> None:
     _show(console, say("screen.path", lang), (_step(step, lang) for step in decision.path))
     _others(decision, lang, console)
     _flips(decision, lang, console)
+    bullets(console, say("report.curves", lang), curves.in_brief(decision, lang))
     _cost(decision, lang, console)
-    _bullets(console, say("report.warnings", lang), [text[lang] for text in decision.warnings])
+    bullets(console, say("report.warnings", lang), [text[lang] for text in decision.warnings])
 
 
 def show_result(result: Result, floor: Result | None, lang: str, console: Console) -> None:
@@ -90,15 +92,15 @@ def _others(decision: Decision, lang: str, console: Console) -> None:
     others = [ranked for ranked in decision.ranking if ranked.verdict != "recommended"]
     if not others:
         return
-    table = _grid()
+    table = grid()
     for ranked in others:
         verdict = words.label("verdict", ranked.verdict, lang)
-        table.add_row(_line(verdict, STYLES[ranked.verdict]), _reason(ranked, lang))
-    _block(console, say("screen.others", lang), table)
+        table.add_row(styled(verdict, STYLES[ranked.verdict]), _reason(ranked, lang))
+    block(console, say("screen.others", lang), table)
 
 
 def _reason(ranked: Ranked, lang: str) -> Line:
-    line = _line(words.method_name(ranked.method, lang), "bold")
+    line = styled(words.method_name(ranked.method, lang), "bold")
     line.append(f"\n{ranked.why[lang]}", style="not bold")
     if ranked.sum:
         line.append(f"\n{ranked.sum}", style="not bold dim")
@@ -109,11 +111,11 @@ def _reason(ranked: Ranked, lang: str) -> Line:
 
 def _flips(decision: Decision, lang: str, console: Console) -> None:
     if not decision.flips:
-        _bullets(console, say("screen.flips", lang), [say("report.flips_none", lang)])
+        bullets(console, say("screen.flips", lang), [say("report.flips_none", lang)])
         return
     told = [flip.text[lang] for flip in decision.flips[:FLIPS_SHOWN]]
     hidden = len(decision.flips) - len(told)
-    _bullets(console, say("screen.flips", lang), told + ([say("screen.more", lang, count=hidden)] if hidden else []))
+    bullets(console, say("screen.flips", lang), told + ([say("screen.more", lang, count=hidden)] if hidden else []))
 
 
 def _cost(decision: Decision, lang: str, console: Console) -> None:
@@ -121,23 +123,23 @@ def _cost(decision: Decision, lang: str, console: Console) -> None:
 
     if not decision.quote:
         return
-    names = ("memory", "hours", "usd", "per_1000")
-    table = _grid(("", *(say(f"report.quote_{name}", lang) for name in names)))
+    names = ("memory", "hours", "usd", "per_1000", "break_even")
+    table = grid(("", *(say(f"report.quote_{name}", lang) for name in names)))
     for method, quote in decision.quote.items():
         figures = words.quote_figures(quote, lang)
-        name = _line(words.method_name(method, lang), "bold green" if method in decision.methods else "")
-        table.add_row(name, *(_line(figures[key]) for key in names))
-    _block(console, say("screen.cost", lang), table)
+        name = styled(words.method_name(method, lang), "bold green" if method in decision.methods else "")
+        table.add_row(name, *(styled(figures[key]) for key in names))
+    block(console, say("screen.cost", lang), table)
     machine = to_dict(decision.quote.get(decision.methods[0], {})).get("hardware", {}).get(lang)
     if machine:
-        console.print(Padding(_line(machine, "dim"), (0, 0, 0, 2), expand=False))
+        console.print(Padding(styled(machine, "dim"), (0, 0, 0, 2), expand=False))
 
 
 # -- a result ------------------------------------------------------------------------------------------
 
 
 def _scores(result: Result, floor: Result | None, lang: str, bars: bool) -> Table:
-    table = _grid()
+    table = grid()
     for metric, score in result.scores.items():
         main = metric == result.metric
         rows = [(words.method_name(result.executor, lang), score, "green" if main else "")]
@@ -147,9 +149,9 @@ def _scores(result: Result, floor: Result | None, lang: str, bars: bool) -> Tabl
         for n, (name, value, style) in enumerate(rows):
             label = words.label("metric", metric, lang) if n == 0 else ""
             ends = f"[{formats.score(value.low)}, {formats.score(value.high)}]"
-            figure = _line(formats.score(value.value), f"bold {style}" if main else style)
+            figure = styled(formats.score(value.value), f"bold {style}" if main else style)
             drawn = [_bar(value, top, style)] if bars else []
-            table.add_row(_line(label, "bold" if main else ""), _line(name), figure, *drawn, _line(ends, "dim"))
+            table.add_row(styled(label, "bold" if main else ""), styled(name), figure, *drawn, styled(ends, "dim"))
     return table
 
 
@@ -168,13 +170,13 @@ def _bar(score: Score, top: float, style: str) -> Line:
 # -- shared --------------------------------------------------------------------------------------------
 
 
-def _line(text: str, style: str = "") -> Line:
+def styled(text: str, style: str = "") -> Line:
     from rich.text import Text
 
     return Text(text, style=style, overflow="fold")
 
 
-def _grid(head: tuple[str, ...] = ()) -> Table:
+def grid(head: tuple[str, ...] = ()) -> Table:
     """A table without rules; Chinese folds instead of being cut with an ellipsis."""
     from rich.table import Table
 
@@ -186,24 +188,24 @@ def _grid(head: tuple[str, ...] = ()) -> Table:
 
 def _show(console: Console, title: str, lines: Iterable[Line]) -> None:
     """Numbered lines under a title."""
-    table = _grid()
+    table = grid()
     for n, line in enumerate(lines, 1):
-        table.add_row(_line(str(n), "dim"), line)
+        table.add_row(styled(str(n), "dim"), line)
     if table.row_count:
-        _block(console, title, table)
+        block(console, title, table)
 
 
-def _bullets(console: Console, title: str, items: Iterable[str]) -> None:
-    table = _grid()
+def bullets(console: Console, title: str, items: Iterable[str]) -> None:
+    table = grid()
     for item in items:
-        table.add_row(_line("•", "dim"), _line(item))
+        table.add_row(styled("•", "dim"), styled(item))
     if table.row_count:
-        _block(console, title, table)
+        block(console, title, table)
 
 
-def _block(console: Console, title: str, body: RenderableType) -> None:
+def block(console: Console, title: str, body: RenderableType) -> None:
     from rich.padding import Padding
 
     console.print()
-    console.print(_line(title, "bold"))
+    console.print(styled(title, "bold"))
     console.print(Padding(body, (0, 0, 0, 2), expand=False))

@@ -23,9 +23,31 @@ LANGUAGES = ("en", "zh")
 
 @functools.cache
 def read_knowledge(name: str) -> Any:
-    """One YAML file of `knowledge/`, read once. `name` is relative, e.g. ``facts.yaml``."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster where it is present
-    return yaml.load((KNOWLEDGE / name).read_text(encoding="utf-8"), Loader=loader)
+    """One YAML file of `knowledge/`, read once. `name` is relative, e.g. ``facts.yaml``.
+
+    Raises `ValueError` where a mapping has a key twice: YAML would silently keep the last.
+    """
+    raw, repeated = read_yaml((KNOWLEDGE / name).read_text(encoding="utf-8"))
+    if repeated:
+        raise ValueError("\n  ".join([f"{name}:", *repeated]))
+    return raw
+
+
+def read_yaml(source: str) -> tuple[Any, list[str]]:
+    """What a YAML text holds, and a line for each key that a mapping has twice."""
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times faster where it is present
+    repeated: list[str] = []
+
+    class Loader(base):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[Any] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    repeated.append(f"line {key.start_mark.line + 1}: '{key.value}' is there twice")
+                seen.add(key.value if isinstance(key.value, str) else id(key))
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(source, Loader=Loader), repeated
 
 
 def section_texts(section: str) -> Mapping[str, Text]:

@@ -50,12 +50,16 @@ def label(group: str, name: str, lang: str) -> str:
 
 
 def quote_figures(quote: Any, lang: str) -> Mapping[str, str]:
-    """The ranges of one quote, as read: memory, hours, usd, per_1000."""
-    ranges: Mapping[str, tuple[float, float]] = to_dict(quote)
-    memory, hours, usd, answers = (ranges[name] for name in ("memory_gb", "train_hours", "train_usd", "per_1000_usd"))
+    """The ranges of one quote, as read: memory, hours, usd, per_1000, break_even (empty where nothing is tuned)."""
+    from advisor.quote.breakeven import span_of
+
+    plain: Mapping[str, Any] = to_dict(quote)
+    memory, hours, usd, answers = (plain[name] for name in ("memory_gb", "train_hours", "train_usd", "per_1000_usd"))
+    even = plain.get("break_even")
     return {
         "memory": formats.gigabytes(memory[0], memory[1], lang),
         "hours": formats.hours(hours[0], hours[1], lang),
         "usd": formats.dollars(usd[0], usd[1], lang),
         "per_1000": formats.dollars(answers[0], answers[1], lang),
+        "break_even": span_of(even["requests"], lang) if even else "",
     }

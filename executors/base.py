@@ -208,7 +208,7 @@ def _type_name(hint: Any) -> str:
 class Event:
     """Progress of one stage: `done` of `total` (None where unknown). `note` is a short remark, e.g. the loss."""
 
-    stage: str  # fetch, convert, load, read, split, embed, index, train, predict, fit, save
+    stage: str  # fetch, convert, load, read, scan, split, embed, index, train, predict, fit, save
     done: float = 0
     total: float | None = None
     note: str = ""

@@ -2,7 +2,7 @@
 
 Only the head is fitted, on the training rows alone; its regularisation is chosen by cross-validation among them.
 Embeddings are kept in the job's folder as they are made, so an interrupted build does not embed twice.
-Not covered: layers below the encoder's last, pooling other than its own, tuning the encoder.
+Not covered: layers below the encoder's last, tuning the encoder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ from executors.base import (
     write_json,
 )
 from executors.models import Embedder, load_embedder
+from executors.models.embed import Pooling
 from executors.targets import numbers
 
 Floats = NDArray[np.float32]
@@ -51,8 +52,10 @@ ITERATIONS = 2000
 
 @dataclass(frozen=True)
 class ProbeParams:
-    """`c` and `alpha` None: chosen by cross-validation on the training rows."""
+    """`c` and `alpha` None: chosen by cross-validation on the training rows. `pooling` None: as the encoder was
+    trained, by its own configuration."""
 
+    pooling: Literal["mean", "cls"] | None = None  # one vector of a text: its tokens' mean, or its first token's
     c: float | None = None  # inverse regularisation of the logistic head
     alpha: float | None = None  # regularisation of the ridge head
     folds: int = 5  # at most; fewer where the smallest class has fewer rows
@@ -121,6 +124,7 @@ class ProbePredictor(Predictor):
     def load(cls, folder: Path, report: Reporter = silent, open_embedder: OpenEmbedder = load_embedder) -> Self:
         manifest = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
         embedder = open_embedder(manifest["embedder"]["name"], report)
+        embedder = _pooled(embedder, manifest["embedder"].get("pooling"))
         _refuse_another(manifest["embedder"], identity(embedder))
         with np.load(folder / "head.npz", allow_pickle=False) as arrays:
             head = Head(arrays["weights"], arrays["bias"])
@@ -151,7 +155,7 @@ class ProbeExecutor(Executor):
     def build(self, job: Job) -> ProbePredictor:
         """Raises `UserError` where a regression's target is no number."""
         params = _params(job.plan)
-        embedder = self.open_embedder(job.plan.embedder, job.report)
+        embedder = _pooled(self.open_embedder(job.plan.embedder, job.report), params.pooling)
         texts = [input_text(row.input) for row in job.rows]
         notes = _cut_texts(embedder, texts)
         vectors = embed_kept(embedder, texts, job.folder, job.report)
@@ -181,8 +185,20 @@ def input_text(given: Input) -> str:
 
 
 def identity(embedder: Embedder) -> dict[str, Any]:
-    """What a head depends on: another encoder of the same dimension would give silent nonsense."""
-    return {"name": embedder.name, "sha256": embedder.sha256, "dimension": embedder.dimension}
+    """What a head depends on: another encoder or pooling of the same dimension would give silent nonsense."""
+    return {
+        "name": embedder.name,
+        "sha256": embedder.sha256,
+        "dimension": embedder.dimension,
+        "pooling": embedder.pooling,
+    }
+
+
+def _pooled(embedder: Embedder, pooling: str | None) -> Embedder:
+    """The encoder with this pooling; as it is where none is named, or its own is."""
+    if not pooling or pooling == embedder.pooling:
+        return embedder
+    return embedder.pooled(cast(Pooling, pooling))
 
 
 def _refuse_another(expected: dict[str, Any], found: dict[str, Any]) -> None:

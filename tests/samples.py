@@ -125,6 +125,7 @@ DECISION = Decision(
             500,
             ("rag", "peft"),
             both("With 500 labelled examples, tuning the reader would pay.", "有 500 条标注时，微调阅读器才划算。"),
+            "at_least",
         ),
     ),
     ladder=(

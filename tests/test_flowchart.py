@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import copy
+import functools
+import random
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from advisor.cards import METHODS, Memory, load_cards
-from advisor.facts import Assuming, Facts, Known, read_answers
-from advisor.flowchart import Chart, Outcome, Question, load_chart, methods_for, parse_chart, walk
+from advisor.decision import decide
+from advisor.facts import Assuming, Fact, Facts, Known, load_vocabulary, read_answers
+from advisor.flowchart import Chart, Outcome, Question, load_chart, methods_for, parse_chart, read_chart, walk
+from advisor.moves import relevant, sample
+from advisor.texts import read_yaml
 
 T = {"en": "text", "zh": "文本"}
 
@@ -86,6 +93,15 @@ def set_when(raw: dict[str, Any], when: Any) -> None:
         (lambda r: r["nodes"]["enough"]["edges"][1].update(strength="sure"), "strength must be one of"),
         (lambda r: r["nodes"]["enough"]["edges"][1].update(weigth=1), "unknown key 'weigth'"),
         (lambda r: r["nodes"]["enough"].update(test={"en": "Enough?"}), "test: no text in 'zh'"),
+        (lambda r: r["nodes"]["enough"].update(edge=[]), "enough: unknown key 'edge'"),
+        (lambda r: r["nodes"]["enough"]["edges"].append("done"), "edges[3]: unknown node 'None'"),
+        (
+            lambda r: r["nodes"]["enough"]["edges"][0].update(add=["pefd"]),
+            "unknown method 'pefd' (did you mean 'peft'?)",
+        ),
+        (lambda r: r["nodes"]["enough"]["edges"][1].update(answer={"zh": "否"}), "answer: no text in 'en'"),
+        (lambda r: r["nodes"]["plain"].update(text={"en": "Prompt."}), "plain: no text in 'zh'"),
+        (lambda r: r["nodes"].update(plain="prompt"), "plain: a node is one of ask, test, end; got none"),
         (lambda r: r["nodes"]["plain"].update(end=["promt"]), "unknown method 'promt'"),
         (lambda r: r["nodes"]["plain"].update(end=[]), "plain: can be reached with no method at all"),
         (lambda r: r["nodes"]["plain"].update(ask="style"), "a node is one of ask, test, end"),
@@ -99,12 +115,58 @@ def test_each_fault_is_found(change: Callable[[dict[str, Any]], object], part: s
 
 def test_all_faults_are_told_at_once() -> None:
     def change(raw: dict[str, Any]) -> None:
-        set_when(raw, {"fact": "task", "is": "classify"})
-        raw["nodes"]["enough"]["edges"][1].update(source="", why={})
-        raw["nodes"]["lonely"] = {"end": ["rag"], "text": T}
+        nodes, edges = raw["nodes"], raw["nodes"]["enough"]["edges"]
+        set_when(raw, {"any": [{"fact": "task", "is": "classify"}, {"fact": "labeled", "at_least": 1}]})
+        edges[0]["add"] = ["loar"]
+        edges[1].update(source="", why={}, to="budget", when={"fact": "style", "is": True})
+        nodes["lonely"] = {"end": ["rag"], "text": {"en": "Retrieve."}}
+        nodes["budget"]["ask"] = "training_buget"
 
     told = faults(change)
-    assert all(part in told for part in ("no option 'classify'", "no source", "no text in 'en'", "lonely: unreachable"))
+    assert told.splitlines()[1:] == [
+        "  budget: unknown fact 'training_buget' (did you mean 'training_budget'?)",
+        "  enough.edges[1]: task has no option 'classify' (did you mean 'classification'?)",
+        "  enough.edges[1]: unknown fact 'labeled'",
+        "  enough.edges[1]: unknown method 'loar'",
+        "  enough.edges[2]: no source",
+        "  enough.edges[2].why: no text in 'en'",
+        "  enough.edges[2].why: no text in 'zh'",
+        "  enough: missing branch: the last edge has a condition, so a walk can get stuck",
+        "  lonely: no text in 'zh'",
+        "  conditions.many: never used",
+        "  cycle: budget → enough → budget",
+        "  plain: unreachable",
+        "  lonely: unreachable",
+    ]
+
+
+def test_every_cycle_is_told() -> None:
+    def change(raw: dict[str, Any]) -> None:
+        edges = raw["nodes"]["enough"]["edges"]
+        edges[0]["to"] = "enough"
+        edges[1]["to"] = "budget"
+
+    assert [line for line in faults(change).splitlines() if "cycle" in line] == [
+        "  cycle: enough → enough",
+        "  cycle: budget → enough → budget",
+    ]
+
+
+def test_a_key_that_is_there_twice_is_told_with_the_other_faults() -> None:
+    source = yaml.safe_dump(small(), sort_keys=False) + "root: plain\n"
+    with pytest.raises(ValueError, match=r"flowchart\.yaml") as caught:
+        read_chart(source.replace("    ask: training_budget", "    ask: style\n    ask: training_buget"))
+    first, second, *others = str(caught.value).splitlines()[1:]
+    assert (first.split(": ")[1], second.split(": ")[1]) == ("'root' is there twice", "'ask' is there twice")
+    assert "  budget: unknown fact 'training_buget' (did you mean 'training_budget'?)" in others
+    assert "  budget: unreachable" in others
+
+
+def test_a_repeated_key_in_any_file_of_knowledge_is_found() -> None:
+    value, repeated = read_yaml("a: 1\nb: {c: 1, d: 2, c: 3}\na: 2\n")
+    assert value == {"a": 2, "b": {"c": 3, "d": 2}}
+    assert sorted(repeated) == ["line 2: 'c' is there twice", "line 3: 'a' is there twice"]
+    assert read_yaml("a: {a: 1}\nb: [{a: 1}, {a: 2}]\n")[1] == []
 
 
 # -- the product's chart -------------------------------------------------------------------------------
@@ -118,6 +180,71 @@ def test_the_chart_opens_with_budget_labels_and_freshness() -> None:
     assert [first.fact, second.fact, third.fact] == ["training_budget", "labelled_examples", "knowledge_change"]
     assert all(len(node.edges) == 1 for node in (first, second, third))
     assert chart.nodes[third.edges[0].to].kind == "test"
+
+
+SAMPLES = 30_000  # of facts, until every edge, method and hybrid has been met; about half as many are needed
+HYBRIDS = ({"rag", "peft"}, {"cpt", "peft"}, {"cpt", "full"}, {"cpt", "full", "rag"})
+
+
+@functools.cache
+def witnesses() -> tuple[dict[tuple[str, int], dict[str, Any]], dict[frozenset[str], dict[str, Any]]]:
+    """Facts by which each edge (a node and a number) is taken, and by which each set of methods is recommended.
+
+    Found by drawing facts at random: each from the options, or the numbers at the thresholds it is compared with.
+    """
+    chart, rng = load_chart(), random.Random(20261121)
+    values = {name: sample(load_vocabulary()[name]) for name in relevant()}
+    edges: dict[tuple[str, int], dict[str, Any]] = {}
+    outcomes: dict[frozenset[str], dict[str, Any]] = {}
+    wanted = {frozenset(methods) for methods in (*HYBRIDS, *({method} for method in METHODS))}
+    for _ in range(SAMPLES):
+        share = rng.random()
+        facts = {name: rng.choice(options) for name, options in values.items() if rng.random() < share}
+        outcome = walk(chart, Assuming(facts))
+        assert isinstance(outcome, Outcome)
+        outcomes.setdefault(frozenset(outcome.methods), facts)
+        for taken in outcome.path:
+            edges.setdefault((taken.node.id, taken.node.edges.index(taken.edge)), facts)
+        if wanted <= set(outcomes) and len(edges) == sum(len(node.edges) for node in chart.nodes.values()):
+            break
+    return edges, outcomes
+
+
+def test_every_edge_is_taken_by_some_facts() -> None:
+    every = {(node.id, number) for node in load_chart().nodes.values() for number in range(len(node.edges))}
+    assert every - set(witnesses()[0]) == set()
+
+
+@pytest.mark.parametrize("methods", [*HYBRIDS, *({method} for method in METHODS)], ids=lambda m: "+".join(sorted(m)))
+def test_every_method_and_the_sensible_hybrids_can_be_recommended(methods: set[str]) -> None:
+    facts = witnesses()[1][frozenset(methods)]
+    assert set(methods_for(load_chart(), Assuming(facts))) == methods
+
+
+def test_pre_training_is_recommended_only_to_vendors_and_with_a_warning() -> None:
+    facts = next(facts for methods, facts in witnesses()[1].items() if "pretrain" in methods)
+    assert facts["training_budget"] == "vendor"
+    decision = decide(Facts({name: Fact(name, value, "asked") for name, value in facts.items()}))
+    warned = " ".join(warning["en"] for warning in decision.warnings)
+    assert "pretrain" in decision.methods
+    assert re.search("pre-training|from scratch", warned)
+    for budget in load_vocabulary()["training_budget"].options[:-1]:
+        assert "pretrain" not in methods_for(load_chart(), Assuming({**facts, "training_budget": budget}))
+
+
+@pytest.mark.parametrize(
+    ("form", "answers"),
+    [
+        ("retrieved", {"task": "generation", "labelled_examples": 100}),
+        ("many_shot", {"task": "classification", "classes": 40, "labelled_examples": 800, "context_window": 200_000}),
+    ],
+)
+def test_prompting_can_be_recommended_with_many_or_with_retrieved_demonstrations(
+    form: str, answers: dict[str, Any]
+) -> None:
+    decision = decide(read_answers({"training_budget": "none", "failure": "behaviour", "style": True, **answers}))
+    assert decision.methods == ("prompt",)
+    assert decision.variants["prompt"] == form
 
 
 def test_a_walk_on_known_facts_stops_at_the_first_question() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from advisor.cards import METHODS, load_cards
+from advisor.cards import METHODS, load_cards, parse_card
 from advisor.facts import load_vocabulary
 from advisor.flowchart import load_chart
+from advisor.forms import CAPABLE_PARAMETERS
 from advisor.moves import relevant
 from advisor.texts import KNOWLEDGE, LANGUAGES, read_knowledge
 from executors import EXECUTORS
@@ -123,6 +124,61 @@ def test_no_edge_is_surer_than_its_source() -> None:
     for node in load_chart().nodes.values():
         for edge in node.edges:
             assert rank(edge.strength) <= rank(sources[edge.source]["strength"]), f"{node.id} → {edge.to}"
+
+
+FORMS = {  # what the product names, and the forms it must explain
+    "prompt": {"zero_shot", "few_shot", "many_shot", "retrieved", "chain_of_thought", "calibrated"},
+    "rag": {"retrieval", "tuned_reader", "tools"},
+    "probe": {"mean_pooling", "cls_pooling", "per_layer"},
+    "small_encoder": {"setfit", "last_layers", "first_frozen", "head_and_all", "continued"},
+    "peft": {
+        "lora", "qlora", "rslora", "dora", "ia3", "prompt_tuning", "prefix_tuning", "bottleneck_adapters",
+    },
+    "full": {"all", "last_layers", "first_frozen", "from_scratch"},
+    "cpt": {"replay", "selected", "low_rank"},
+    "preference": {"dpo", "verifiable_rewards", "rejection_sampling"},
+}  # fmt: skip
+
+
+def test_every_form_the_product_names_has_its_card() -> None:
+    assert {name: set(card.variants) for name, card in load_cards().items() if card.variants} == FORMS
+
+
+@pytest.mark.parametrize("name", load_cards())
+def test_every_card_says_what_it_costs_where_it_ends_and_how_it_fails(name: str) -> None:
+    card = load_cards()[name]
+    for part in (card.title, card.what, card.when, card.cost_training, card.cost_serving):
+        assert set(part) == set(LANGUAGES)
+        assert all(words.strip() for words in part.values())
+    assert card.limits
+    assert card.failure_signs
+    assert card.sources
+    assert card.risks or name == "baseline"
+
+
+@pytest.mark.parametrize(("name", "form"), [(n, f) for n, c in load_cards().items() for f in c.variants])
+def test_every_form_says_what_it_is_when_it_is_right_and_where_it_ends(name: str, form: str) -> None:
+    variant = load_cards()[name].variants[form]
+    for part in (variant.title, variant.what, variant.when, variant.limit):
+        assert set(part) == set(LANGUAGES)
+        assert all(words.strip() for words in part.values())
+    assert variant.sources
+
+
+def test_a_form_without_its_limit_is_a_fault() -> None:
+    raw = {**read_knowledge("methods/full.yaml"), "variants": {"all": {"title": {"en": "all", "zh": "全部"}}}}
+    faults: list[str] = []
+    parse_card(raw, "full", faults)
+    assert "full.variants.all.limit: no text in 'zh'" in faults
+    assert "full.variants.all.when: no text in 'en'" in faults
+
+
+def test_the_size_below_which_prompting_is_weak_stands_in_the_card() -> None:
+    billions = int(CAPABLE_PARAMETERS / 1e9)
+    said = [limit["en"] for limit in load_cards()["prompt"].limits if f"below about {billions} B" in limit["en"]]
+    assert len(said) == 1
+    assert "in-context learning and chain-of-thought" in said[0]
+    assert f"{billions} B" in load_cards()["prompt"].variants["chain_of_thought"].when["en"]
 
 
 def texts_of(value: Any, where: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -379,6 +379,14 @@ def test_a_model_the_hub_does_not_have_is_told(hub: type[Hub], tmp_path: Path) -
     assert "no such model there" in said
 
 
+def test_a_hub_that_does_not_answer_is_told(hub: type[Hub], tmp_path: Path) -> None:
+    hub.address = "http://127.0.0.1:9"  # type: ignore[attr-defined]  # nothing listens on the discard port
+    status, said = fetch_from(hub, "owner/tiny", tmp_path)
+    assert status == 1
+    assert "Traceback" not in said
+    assert "no source could be reached" in said
+
+
 # -- devices -------------------------------------------------------------------------------------------
 
 

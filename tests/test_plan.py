@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ import yaml
 import executors
 from advisor.cards import METHODS, load_cards
 from advisor.decision import Confidence, Decision, Inputs
+from advisor.estimate import Rows, estimate_seconds
 from advisor.facts import Fact
 from advisor.plan import RUNNABLE_FORMS, choose_method, make_plan, read_plan, write_plan
+from advisor.profile.machine import Machine
 from advisor.texts import read_knowledge
 from executors.base import DataSpec, Plan, UserError
 from executors.run import check_plan
@@ -172,6 +175,72 @@ def test_passes_are_told_as_they_will_be() -> None:
     plan = make_plan(decision("peft"), QUESTIONS)
     assert "epochs" not in plan.params
     assert "100 steps of 8 rows" in plan.reasons["params.epochs"]["en"]  # 70 rows: 3 passes would be 27 steps
+
+
+# -- layers, pooling -----------------------------------------------------------------------------------
+
+
+def questions(tmp_path: Path, rows: int) -> Inputs:
+    lines = "".join(f"What is rule {n}?,rule {n}\n" for n in range(rows))
+    (tmp_path / "rows.csv").write_text("question,answer\n" + lines, encoding="utf-8")
+    return Inputs(data=str(tmp_path / "rows.csv"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "similarity", "layers", "said"),
+    [
+        (500, "high", "last", "the last quarter only: 400 rows are few for all weights (10,000 are called enough)"),
+        (500, "medium", "last", "the domain counts as similar (Partly similar)"),
+        (500, "low", "first_frozen", "the first half frozen: 400 rows are few"),
+        (13_000, "high", "all", "reach the 10,000 that are called enough, and the domain counts as similar"),
+        (13_000, "low", "all", "continued pre-training comes first. --set layers=scratch"),
+    ],
+)
+def test_the_layers_of_a_full_tuning_follow_the_quadrant(
+    rows: int, similarity: str, layers: str, said: str, tmp_path: Path
+) -> None:
+    known = decision("peft", domain_similarity=Fact("domain_similarity", similarity, "measured"))
+    plan = make_plan(known, questions(tmp_path, rows), "full")
+    assert plan.params.get("layers", "all") == layers
+    assert said in plan.reasons["params.layers"]["en"]
+    assert check_plan(plan) == []
+    if layers != "all":
+        assert "Yosinski et al. 2014" in plan.reasons["params.layers"]["en"]
+        assert "LoRA (--method peft) is usually the better choice" in plan.reasons["params.layers"]["en"]
+
+
+def test_an_assumed_domain_is_said_to_be_assumed() -> None:
+    for facts in ({}, {"domain_similarity": Fact("domain_similarity", "medium", "assumed")}):
+        plan = make_plan(decision("peft", **facts), REQUESTS, "full")
+        assert plan.params["layers"] == "last"
+        assert "Partly similar; assumed, not measured" in plan.reasons["params.layers"]["en"]
+    low = decision("peft", domain_similarity=Fact("domain_similarity", "low", "assumed"))
+    assert make_plan(low, REQUESTS, "full").params["layers"] == "first_frozen"
+
+
+def test_a_part_of_the_layers_is_estimated_to_train_faster() -> None:
+    machine, rows = Machine(cores=2, memory_gb=8), Rows(train=8000, test=1, input_tokens=100, answer_tokens=5, labels=2)
+    plan = make_plan(decision("full"), REQUESTS)
+
+    def hours(**params: object) -> tuple[float, float]:
+        return estimate_seconds(replace(plan, params=params), rows, machine, tflops=0.1)
+
+    assert hours(layers="last") < hours(layers="first_frozen") < hours(layers="all") == hours(layers="scratch")
+    assert hours(layers="last", trained_layers=3)[0] < hours(layers="last")[0]
+
+
+def test_the_pooling_of_a_probe_is_said_and_left_to_the_encoder() -> None:
+    plan = make_plan(decision("probe"), REQUESTS)
+    assert "pooling" not in plan.params
+    assert "as all-minilm-l6-v2 was trained" in plan.reasons["params.pooling"]["en"]
+
+
+def test_many_demonstrations_are_planned_where_the_window_holds_them(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 131072}', encoding="utf-8")
+    inputs = Inputs(data=REQUESTS.data, test=REQUESTS.test, model=str(tmp_path))
+    plan = make_plan(decision("prompt", form="many_shot"), inputs)
+    assert 200 < plan.params["shots"] <= 500
+    assert "form" not in plan.reasons
 
 
 # -- files ---------------------------------------------------------------------------------------------

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from executors.base import DataSpec, Event, Input, Job, Plan, Reporter, Row, UserError, silent
-from executors.models import Embedder
+from executors.models import Embedder, load_embedder
 from executors.probe import Head, ProbeExecutor, ProbePredictor, assign_folds, embed_kept, fit_logistic
 
 RED = [f"red rose {n}" for n in range(9)]
@@ -179,6 +181,85 @@ def test_embeddings_of_another_encoder_are_not_taken(tmp_path: Path) -> None:
     other = WordEmbedder(sha256="b" * 64)
     embed_kept(other, ["red"], tmp_path)
     assert other.calls == [1]
+
+
+# -- pooling -------------------------------------------------------------------------------------------
+
+
+class PoolingEmbedder(WordEmbedder):
+    """Knows two poolings: the sum of its words' vectors, or the first word's alone."""
+
+    pooling = "mean"
+
+    def pooled(self, pooling: Any) -> Embedder:
+        other = PoolingEmbedder()
+        other.pooling = pooling
+        return other
+
+    def embed(self, texts: Sequence[str], report: Reporter = silent, role: str = "document") -> np.ndarray:
+        return super().embed([text.split()[0] if self.pooling == "cls" else text for text in texts], report)
+
+
+def test_the_pooling_asked_for_is_used_and_kept_with_the_head(build: Build, tmp_path: Path) -> None:
+    rows = rows_of(warm=RED, cold=BLUE)
+    own = build(rows, embedder=PoolingEmbedder())
+    first = build(rows, embedder=PoolingEmbedder(), pooling="cls")
+    assert (own.embedder.pooling, first.embedder.pooling) == ("mean", "cls")
+    (tmp_path / "a").mkdir()
+    first.save(tmp_path / "a")
+    again = ProbePredictor.load(tmp_path / "a", open_embedder=lambda *_: PoolingEmbedder())
+    asked = [Input("red sky sky"), Input("blue rose rose")]
+    assert again.predict(asked) == first.predict(asked) != own.predict(asked)
+
+
+def test_embeddings_of_another_pooling_are_not_taken(tmp_path: Path) -> None:
+    embed_kept(PoolingEmbedder(), ["red rose"], tmp_path)
+    other = PoolingEmbedder().pooled("cls")
+    assert isinstance(other, PoolingEmbedder)
+    embed_kept(other, ["red rose"], tmp_path)
+    assert other.calls == [1]
+
+
+def test_a_head_kept_before_pooling_was_recorded_still_answers(build: Build, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    predictor = build(rows_of(warm=RED, cold=BLUE), embedder=PoolingEmbedder())
+    predictor.save(tmp_path / "a")
+    manifest = json.loads((tmp_path / "a" / "probe.json").read_text())
+    del manifest["embedder"]["pooling"]
+    (tmp_path / "a" / "probe.json").write_text(json.dumps(manifest))
+    again = ProbePredictor.load(tmp_path / "a", open_embedder=lambda *_: PoolingEmbedder())
+    assert again.predict([Input("red rose")]) == predictor.predict([Input("red rose")])
+
+
+def test_a_real_encoder_pools_by_mean_or_by_its_first_token() -> None:
+    import torch
+
+    own = load_embedder("all-minilm-l6-v2")
+    first = own.pooled("cls")
+    assert (own.pooling, first.pooling) == ("mean", "cls")  # as its configuration says it was trained
+    assert own.pooled("mean") is own
+    text = "I was charged twice"
+    parts = own._model.tokenizer(text, return_tensors="pt")
+    with torch.no_grad():
+        tokens = own._model[0](dict(parts))["token_embeddings"][0].numpy()
+    for embedder, expected in ((own, tokens.mean(0)), (first, tokens[0])):
+        assert embedder.embed([text])[0] == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+    assert float(own.embed([text])[0] @ first.embed([text])[0]) < 0.99
+
+
+def test_an_encoder_without_a_pooling_layer_says_so() -> None:
+    class Static:
+        prompts: dict[str, str] = {}
+        max_seq_length = 8
+
+        def get_embedding_dimension(self) -> int:
+            return 4
+
+        def __iter__(self) -> Iterator[object]:
+            return iter([object()])
+
+    with pytest.raises(UserError, match="no single pooling layer"):
+        Embedder(Static(), "static", "", {}).pooled("cls")
 
 
 def test_texts_beyond_the_encoders_window_are_counted(build: Build) -> None:

@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from advisor import report
-from advisor.decision import Flip, Inputs
+from advisor.decision import Decision, Flip, Inputs, decide
+from advisor.facts import read_answers
 from advisor.report.page import compare, make_page, run_command
 from advisor.texts import LANGUAGES, say
 from executors.base import Result, Score
@@ -96,6 +97,84 @@ def test_the_page_can_be_read_without_seeing_it() -> None:
     assert tags.count("table") == tags.count("caption")
     targets = {attributes.get("id") for _, attributes in page.tags}
     assert {link["href"][1:] for link in page.named("a") if (link["href"] or "").startswith("#")} <= targets  # type: ignore[index]
+
+
+def decided() -> Decision:
+    """A decision of today's chart, unlike the hand-made one."""
+    answers = {"failure": "both", "labelled_examples": 2000, "knowledge_tokens": 500_000, "training_budget": "small"}
+    return decide(read_answers(answers), run="r1", created="2026-11-21T10:15:00+00:00")
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_path_is_drawn_for_wide_and_narrow_screens_and_within_the_whole_chart(lang: str) -> None:
+    decision = decided()
+    page = Page(report.render(decision, None, None, "html", lang))
+    drawn = [svg for svg in page.named("svg") if (svg["class"] or "").startswith("flow")]
+    assert [svg["class"] for svg in drawn] == ["flow trail wide", "flow trail narrow", "flow whole"]
+    assert all(svg["role"] == "img" for svg in drawn)
+    told = drawn[0]["aria-label"] or ""
+    assert all(step.text[lang] in told and step.answer[lang] in told for step in decision.path)
+    walked = [a for a in page.named("path") if (a.get("class") or "").startswith("edge on")]
+    assert len(walked) == 3 * len(decision.path)
+    assert len(page.named("details")) == 1
+    assert say("chart.whole", lang) in page.text
+
+
+def test_every_text_colour_of_the_drawing_stands_out_from_what_is_behind_it() -> None:
+    """WCAG 2 AA: 4.5 to 1 for text, 3 to 1 for the lines of boxes and edges, in light and dark."""
+    for colours in _palettes(html()):
+        for ink, grounds in {
+            "ink": ("paper", "card", "accent-soft"),
+            "soft": ("paper", "card", "accent-soft"),
+            "accent": ("paper", "accent-soft"),
+            "paper": ("accent",),
+        }.items():
+            assert all(_contrast(colours[ink], colours[ground]) >= 4.5 for ground in grounds), (ink, colours)
+        assert all(_contrast(colours[line], colours["paper"]) >= 3 for line in ("floor", "accent", "warn"))
+
+
+def _palettes(page: str) -> list[dict[str, str]]:
+    """The custom colours of the page: light, then dark over light."""
+    blocks = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{3,6})", b)) for b in re.findall(r":root \{(.*?)\}", page, re.S)]
+    return [blocks[0], {**blocks[0], **blocks[1]}]
+
+
+def _contrast(one: str, other: str) -> float:
+    """The ratio of relative luminances (WCAG 2.2)."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+    shares = [int(digits[n : n + 2], 16) / 255 for n in (0, 2, 4)]
+    red, green, blue = (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_a_path_that_todays_chart_does_not_have_is_drawn_without_the_rest() -> None:
+    page = Page(html())
+    assert [svg["class"] for svg in page.named("svg") if "flow" in (svg["class"] or "")] == [
+        "flow trail wide",
+        "flow trail narrow",
+    ]
+    assert not page.named("details")
+
+
+@pytest.mark.parametrize("decision", [DECISION, decided()], ids=["hand-made", "today's"])
+def test_markdown_draws_the_walked_path_alone(decision: Decision) -> None:
+    (drawn,) = re.findall(r"^```mermaid\n(.*?)\n```$", report.render(decision, None, None, "md", "en"), re.M | re.S)
+    assert drawn.startswith("flowchart TD\n")
+    edges = re.findall(r"^  n_(\w+) -\.?->(?:\|.*\|)? n_(\w+)$", drawn, re.M)
+    assert [start for start, _ in edges] == [step.node for step in decision.path]
+    assert [end for _, end in edges][:-1] == [step.node for step in decision.path][1:]
+
+
+def test_hostile_text_does_not_leave_the_drawing_in_markdown() -> None:
+    page = report.render(with_text(DECISION, f"```{HOSTILE}```"), None, None, "md", "en")
+    (drawn,) = re.findall(r"^```mermaid\n(.*?)\n```$", page, re.M | re.S)
+    assert "<script" not in drawn
+    assert "`" not in drawn
 
 
 def test_hostile_text_is_shown_not_run() -> None:
@@ -215,7 +294,7 @@ def test_rendering_twice_gives_the_same_page() -> None:
 
 def test_values_that_flip_it_the_same_way_share_a_row() -> None:
     flips = tuple(Flip("task", "generation", to, ("peft",), DECISION.summary) for to in ("dialogue", "reasoning"))
-    number = Flip("labelled_examples", 70, 500, ("rag", "peft"), DECISION.summary)
+    number = Flip("labelled_examples", 70, 500, ("rag", "peft"), DECISION.summary, "at_least")
     page = report.render(dataclasses.replace(DECISION, flips=(*flips, number)), None, None, "md", "en")
     rows = [line for line in page.splitlines() if line.startswith(("| **Task**", "| **Labelled examples**"))]
     assert "| Holding a conversation; Reasoning in several steps, mathematics |" in rows[0]

@@ -23,8 +23,11 @@ print("STATUS", status, *sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
         ["--help"],
         ["ask", "--help"],
         ["run", "--help"],
+        ["profile", "--help"],
         ["ask", "--answers", "a.yaml"],
         ["ask", "--answers", "a.yaml", "--json"],
+        ["chart"],
+        ["chart", "--format", "svg"],
     ],
     ids=" ".join,
 )

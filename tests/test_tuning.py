@@ -20,6 +20,7 @@ from executors.tuning import FullExecutor, PeftExecutor, PeftParams, TunedPredic
 from executors.tuning.batches import Collator, common_beginning, completion_loss, padded_batch, plan_steps, shared_batch
 from executors.tuning.checkpoints import check_space, is_complete, latest_checkpoint
 from executors.tuning.executor import TuningExecutor
+from executors.tuning.layers import choose_layers, decoder_layers
 from executors.tuning.params import FullParams, count_steps, rate_of
 from executors.tuning.predictor import Tuned, write_tuned
 from executors.tuning.rows import IGNORED, TokenRow, encode_rows
@@ -357,6 +358,173 @@ def test_a_disk_too_small_for_checkpoints_is_said_before(tmp_path: Path) -> None
     check_space(10**9, tmp_path, free=10**9)
 
 
+# -- a part of the layers, and new weights -------------------------------------------------------------
+
+
+def originals(tiny: str) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return dict(load_file(Path(tiny) / "model.safetensors"))
+
+
+def moved(predictor: TunedPredictor, tiny: str) -> set[str]:
+    """Which parts of the model have other weights than before: a layer's number, or a parameter's name."""
+    now, before = weights(predictor), originals(tiny)
+    assert now.keys() == before.keys()
+    changed = [name.split(".") for name in now if not bool((now[name] == before[name]).all())]
+    return {parts[2] if parts[1] == "layers" else parts[1] for parts in changed}
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({}, {"embed_tokens", "0", "1"}),
+        ({"layers": "last"}, {"1"}),  # a quarter of two layers is one at least
+        ({"layers": "last", "trained_layers": 2}, {"0", "1"}),
+        ({"layers": "first_frozen"}, {"1"}),
+        ({"layers": "scratch"}, {"embed_tokens", "0", "1"}),
+    ],
+    ids=["all", "last", "last two", "first frozen", "scratch"],
+)
+def test_only_the_chosen_layers_move(params: dict[str, Any], expected: set[str], build: Build, tiny: str) -> None:
+    assert moved(build("full", **params), tiny) - {"norm"} == expected
+
+
+def test_every_weight_of_a_chosen_layer_moves(build: Build, tiny: str) -> None:
+    now, before = weights(build("full", layers="last")), originals(tiny)
+    last = [name for name in now if ".layers.1." in name or name == "model.norm.weight"]
+    assert len(last) == 10
+    assert not any(bool((now[name] == before[name]).all()) for name in last)
+
+
+def untied(depth: int) -> Any:
+    """A model with a head of its own."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=depth,
+        num_attention_heads=2,
+        tie_word_embeddings=False,
+    )
+    return LlamaForCausalLM(config)
+
+
+@pytest.mark.parametrize(
+    ("layers", "given", "first"),
+    [("last", None, 6), ("last", 3, 5), ("first_frozen", None, 4), ("first_frozen", 7, 7)],
+)
+def test_a_head_of_its_own_is_trained_and_the_embeddings_are_not(layers: str, given: int | None, first: int) -> None:
+    name = "trained_layers" if layers == "last" else "frozen_layers"
+    model = choose_layers(untied(8), FullParams(layers=layers, **{name: given}))  # type: ignore[arg-type]
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if ".layers." not in name} == {"model.norm.weight", "lm_head.weight"}
+    assert {int(name.split(".")[2]) for name in trained if ".layers." in name} == set(range(first, 8))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_embeddings_are_known_by_what_they_are_and_not_by_name(tied: bool) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(vocab_size=64, n_positions=8, n_embd=16, n_layer=4, n_head=2, tie_word_embeddings=tied)
+    model = choose_layers(GPT2LMHeadModel(config), FullParams(layers="last"))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    outside = {"transformer.ln_f.weight", "transformer.ln_f.bias", *(() if tied else ("lm_head.weight",))}
+    assert {name for name in trained if ".h." not in name} == outside
+    assert {name.split(".")[2] for name in trained if ".h." in name} == {"3"}
+
+
+def test_a_norm_of_the_embeddings_stays_with_them() -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    model = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=16, n_layer=4, n_head=2))
+    choose_layers(model, FullParams(layers="first_frozen"))
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if ".h." not in name} == {"transformer.ln_f.weight", "transformer.ln_f.bias"}
+
+
+def test_experts_are_not_taken_for_layers() -> None:
+    from torch.nn import Linear, Module, ModuleList
+
+    class Layer(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = ModuleList(Linear(2, 2) for _ in range(9))
+
+    model = Module()
+    model.layers = ModuleList(Layer() for _ in range(3))
+    assert decoder_layers(model) is model.layers
+    with pytest.raises(UserError, match="no list of equal layers"):
+        decoder_layers(Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"layers": "last", "trained_layers": 3}, "trained_layers: 3 of a model with 2 layers"),
+        ({"layers": "first_frozen", "frozen_layers": 2}, "frozen_layers: 2 of a model with 2 layers"),
+    ],
+)
+def test_more_layers_than_there_are_is_refused(params: dict[str, Any], said: str, build: Build) -> None:
+    with pytest.raises(UserError, match=said):
+        build("full", **params)
+
+
+def test_new_weights_differ_before_training_and_come_from_the_seed(tiny: str) -> None:
+    from transformers import set_seed
+
+    model, _ = load_causal(tiny)
+    fresh = []
+    for seed in (1, 1, 2):  # the model itself was made from 0
+        set_seed(seed)
+        fresh.append(choose_layers(model, FullParams(layers="scratch")).state_dict())
+    own = model.state_dict()
+    matrices = [name for name in own if not name.endswith("norm.weight")]
+    assert matrices
+    assert not any(bool((fresh[0][name] == own[name]).all()) for name in matrices)
+    assert same(fresh[0], fresh[1])
+    assert not same(fresh[0], fresh[2])
+
+
+@pytest.mark.parametrize("layers", ["last", "scratch"])
+def test_a_partly_or_newly_trained_model_resumes_and_answers_the_same(
+    layers: str, build: Build, tmp_path: Path
+) -> None:
+    straight = build("full", name="straight", layers=layers)
+    with pytest.raises(KeyboardInterrupt):
+        build("full", name="broken", layers=layers, report=InterruptAt(3))
+    resumed = build("full", name="broken", layers=layers)
+    assert same(weights(resumed), weights(straight))
+    inputs = [row.input for row in ROWS[:2]]
+    (tmp_path / "artifact").mkdir()
+    resumed.save(tmp_path / "artifact")
+    assert TunedPredictor.load(tmp_path / "artifact").predict(inputs) == straight.predict(inputs)
+
+
+def test_the_record_says_which_share_was_trained(build: Build, tiny: str) -> None:
+    part = build("full", name="part", layers="last")
+    own = originals(tiny)
+    last = sum(w.numel() for name, w in own.items() if ".layers.1." in name or name == "model.norm.weight")
+    assert part.about.trained_share == pytest.approx(last / sum(w.numel() for w in own.values()), abs=1e-6)
+    assert part.notes[0]["en"].startswith("the last 1 of 2 layers were trained, ")
+    assert build("full", name="whole").about.trained_share == 1
+    assert "random ones" in build("full", name="anew", layers="scratch").notes[0]["en"]
+    assert 0 < build("peft", name="adapter").about.trained_share < 0.5
+
+
+def test_the_disk_that_checkpoints_need_counts_what_is_saved_and_what_moves() -> None:
+    from executors.tuning.engine import _checkpoint_bytes
+
+    model = untied(8)
+    total = sum(p.numel() for p in model.parameters()) * 4
+    assert _checkpoint_bytes(model) == 3 * total
+    choose_layers(model, FullParams(layers="last"))
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) * 4
+    assert _checkpoint_bytes(model) == total + 2 * trained < 2 * total
+
+
 # -- what is left --------------------------------------------------------------------------------------
 
 
@@ -462,6 +630,11 @@ def test_the_rate_follows_the_method_and_the_models_size() -> None:
     assert rate_of(PeftParams(learning_rate=1e-3), 1) == 1e-3
 
 
+def test_a_pre_trained_start_takes_a_tenth_of_the_rate_of_random_weights() -> None:
+    parts = [FullParams(layers=layers) for layers in ("all", "last", "first_frozen", "scratch")]  # type: ignore[arg-type]
+    assert [rate_of(params, 135_000_000) for params in parts] == pytest.approx([5e-5, 5e-5, 5e-5, 5e-4])
+
+
 def test_the_rate_that_was_used_is_recorded(build: Build) -> None:
     assert build(learning_rate=None).about.params["learning_rate"] == pytest.approx(5e-4)
 
@@ -471,3 +644,12 @@ def test_every_parameter_out_of_range_is_named() -> None:
     messages = [p.message for p in PeftExecutor().check(Plan("peft", "classification", DataSpec("x"), params=bad))]
     assert len(messages) == len(bad)
     assert all(any(f"params.{name}" in message for message in messages) for name in bad)
+
+
+def test_a_count_of_layers_needs_its_choice() -> None:
+    bad = {"layers": "last", "trained_layers": 0, "frozen_layers": 2}
+    messages = [p.message for p in FullExecutor().check(Plan("full", "classification", DataSpec("x"), params=bad))]
+    assert messages == [
+        "params.trained_layers: must be 1 or more, got 0",
+        "params.frozen_layers: given with layers=last, where it has no meaning",
+    ]

@@ -29,6 +29,7 @@ Examples:
   advisor ask --answers a.yaml --json | jq .methods             for scripts
   advisor ask                                                   the interview, in a terminal
   advisor ask --answers runs/ID/answers.yaml --interview        go on with one that was left
+  advisor ask --preset text-to-sql --interview                  start from a typical case, correct it
 An answers file is a flat YAML mapping; every fact may be left out:
   training_budget: small
   labelled_examples: 800
@@ -38,21 +39,28 @@ An answers file is a flat YAML mapping; every fact may be left out:
 
 @click.command("ask", epilog=EPILOG)
 @click.option("--answers", help="YAML file of what is known (- for standard input).")
+@click.option("--preset", metavar="NAME", help="Start from a typical case (`advisor presets`); answers go over it.")
 @click.option("--interview", "talk", is_flag=True, help="Ask in the terminal what the answers leave open.")
 @click.option("--json", "as_json", is_flag=True, help="Print decision.json and nothing else.")
 @input_options
 @lang_option
 def command(
-    answers: str | None, talk: bool, as_json: bool, lang: str | None, columns: str | None, **given: str | None
+    answers: str | None,
+    preset: str | None,
+    talk: bool,
+    as_json: bool,
+    lang: str | None,
+    columns: str | None,
+    **given: str | None,
 ) -> None:
     """Recommend how to adapt a model. What is not known is assumed, said, and lowers the confidence."""
     tongue = language(lang)
     inputs = Inputs(columns=parse_columns(columns), **given)
-    facts = read_answers(_answers_source(answers)) if answers else Facts()
-    if talk or (answers is None and sys.stdin.isatty() and not as_json):
+    facts = _start(preset, answers)
+    if talk or (not facts and answers is None and sys.stdin.isatty() and not as_json):
         _interview(tongue, facts, inputs)
         return
-    if answers is None and not any(given.values()):
+    if not facts and answers is None and not any(given.values()):
         zh = Problem("没有任何已知信息", "请用 --answers 给出回答文件，或在终端中运行 `advisor` 来回答问题")
         raise UserError("nothing to go by", "give --answers FILE, or run `advisor` in a terminal to be asked", zh)
     folder, decision = recommend(facts, inputs)
@@ -63,6 +71,9 @@ def command(
 
     show_decision(decision, tongue, console())
     show_next(decision, tongue)
+    if preset:
+        count = len(Facts(decision.facts).presumed())
+        console().print(say("presets.correct", tongue, preset=preset, count=count), markup=False)
 
 
 def interview(context: click.Context) -> None:
@@ -74,7 +85,7 @@ def interview(context: click.Context) -> None:
 
 
 def recommend(facts: Facts, inputs: Inputs) -> tuple[Path, Decision]:
-    """Measure what can be measured, decide, and write `answers.yaml` and `decision.json` into a new run."""
+    """Measure what can be measured, and record the decision as a new run."""
     warnings: tuple[Text, ...] = ()
     if inputs != Inputs():
         from advisor.profile import measure
@@ -82,6 +93,11 @@ def recommend(facts: Facts, inputs: Inputs) -> tuple[Path, Decision]:
         profile = measure(inputs, facts)
         facts, warnings = merge(facts, profile.facts)
         warnings += profile.warnings
+    return record(facts, inputs, warnings)
+
+
+def record(facts: Facts, inputs: Inputs, warnings: tuple[Text, ...] = ()) -> tuple[Path, Decision]:
+    """Decide, and write `answers.yaml` and `decision.json` into a new run."""
     folder = runs.new_run()
     decision = complete(facts, inputs, folder.name, warnings)
     write_answers(folder / "answers.yaml", facts)
@@ -94,18 +110,34 @@ def merge(asked: Facts, measured: Facts) -> tuple[Facts, tuple[Text, ...]]:
     told = tuple(
         text("command.measured_differs", fact=name, asked=str(asked[name].value), measured=str(fact.value))
         for name, fact in measured.items()
-        if name in asked and asked[name].value != fact.value
+        if name in asked and asked[name].origin == "asked" and asked[name].value != fact.value
     )
     return asked.with_(*measured.values()), told
 
 
 def complete(facts: Facts, inputs: Inputs, run: str, warnings: tuple[Text, ...] = ()) -> Decision:
     """The decision with what it will cost."""
+    from advisor.ladder import priced, quoted
     from advisor.quote import quotes
+    from advisor.quote.measured import given_of
 
     decision = decide(facts, run=run, inputs=inputs)
     open_methods = [ranked.method for ranked in decision.ranking if ranked.verdict in ("recommended", "viable")]
-    return dataclasses.replace(decision, quote=quotes(facts, open_methods), warnings=(*warnings, *decision.warnings))
+    found = quotes(facts, quoted(decision.ladder, open_methods), given=given_of(facts, inputs))
+    return dataclasses.replace(
+        decision,
+        quote={method: found[method] for method in open_methods},
+        ladder=priced(decision.ladder, decision.methods, found, decision.facts),
+        warnings=(*warnings, *decision.warnings),
+    )
+
+
+def _start(preset: str | None, answers: str | None) -> Facts:
+    """What is known at the start: a preset's assumptions, and the answers' file over them."""
+    from advisor.presets import find_preset
+
+    assumed = find_preset(preset).facts() if preset else Facts()
+    return assumed.with_(*read_answers(_answers_source(answers)).values()) if answers else assumed
 
 
 def _answers_source(name: str) -> Path:

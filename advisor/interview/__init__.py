@@ -69,8 +69,11 @@ def run(
     """
     gauge = gauge or Profiler()
     state = begin(prefilled)
-    if prefilled:
-        ask.note(say("interview.resumed", lang, count=len(prefilled)))
+    given = sum(fact.preset != "" for fact in prefilled.values())
+    if given:
+        ask.note(say("presets.started", lang, count=given))
+    if given < len(prefilled):
+        ask.note(say("interview.resumed", lang, count=len(prefilled) - given))
     talk = _Talk(lang, ask, gauge, save, state)
     try:
         with talk.busy(inputs != Inputs()):

@@ -132,7 +132,7 @@ class FactStep(Step):
         numeric = self.spec.type in ("integer", "number")
         known = state.facts.value(self.id)
         if known is None and not numeric:  # a list points at what would be assumed
-            known = Assuming(state.facts.believed()).value(self.id)
+            known = Assuming(state.facts.believed(), presumed=state.facts.presumed()).value(self.id)
         return Prompt(
             id=self.id,
             kind="text" if numeric else "select",

@@ -5,8 +5,9 @@ Nothing here imports torch or downloads anything. What is measured is what a run
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from advisor.decision import Inputs
 from advisor.facts import Facts
@@ -15,9 +16,11 @@ from advisor.profile.documents import DocumentsProfile, document_facts, measure_
 from advisor.profile.machine import Machine, machine_facts, measure_machine
 from advisor.profile.model import ModelProfile, measure_model, model_facts
 from advisor.texts import text
-from executors.base import Plan, Text
+from executors.base import Plan, Problem, Text, UserError
 
 __all__ = ["DataProfile", "DocumentsProfile", "Machine", "ModelProfile", "Profile", "measure", "measure_machine"]
+
+T = TypeVar("T")
 
 MATTERS = 0.2  # share of texts in a language the model does not serve from which it is warned of
 SHOWN = 2  # models named as a remedy
@@ -41,11 +44,12 @@ def measure(inputs: Inputs, asked: Facts | None = None) -> Profile:
     `asked` is what the user has said: a task that was said is not guessed, and accelerators that were said are those of
     the machine the work is meant for, which need not be this one. Raises `UserError` for inputs that cannot be used.
     """
-    said = asked or Facts()
+    said, faults = asked or Facts(), Faults()
     machine = measure_machine()
-    model = measure_model(inputs.model) if inputs.model else None
-    documents = measure_documents(inputs.docs) if inputs.docs else None
-    data = measure_data(inputs, _task(said)) if inputs.data else None
+    model = faults.of(lambda: measure_model(inputs.model) if inputs.model else None)
+    documents = faults.of(lambda: measure_documents(inputs.docs) if inputs.docs else None)
+    data = faults.of(lambda: measure_data(inputs, _task(said)) if inputs.data else None)
+    faults.refuse()
     facts = Facts() if "gpu_memory_gb" in said or "gpu_count" in said else machine_facts(machine)
     for found in (
         model_facts(model) if model else Facts(),
@@ -53,7 +57,7 @@ def measure(inputs: Inputs, asked: Facts | None = None) -> Profile:
         data_facts(data, said) if data else Facts(),
     ):
         facts = facts.with_(*found.values())
-    warnings = (*(model.warnings if model else ()), *(data.notes if data else ()), *_languages(inputs, data, documents))
+    warnings = (*(model.warnings if model else ()), *(data.notes if data else ()), *foreign(inputs, data, documents))
     return Profile(facts, machine, data, documents, model, warnings)
 
 
@@ -62,16 +66,36 @@ def _task(asked: Facts) -> str | None:
     return None if value is None else str(value)
 
 
-def _languages(inputs: Inputs, data: DataProfile | None, documents: DocumentsProfile | None) -> tuple[Text, ...]:
+class Faults:
+    """What is wrong with several inputs, gathered, so that a person is told all of it at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def of(self, work: Callable[[], T]) -> T | None:
+        """What `work` returns; None where it raises `UserError`, which is kept."""
+        try:
+            return work()
+        except UserError as error:
+            self.problems.append(error.problem)
+            return None
+
+    def refuse(self) -> None:
+        """Raise `UserError` where anything was wrong."""
+        if self.problems:
+            raise UserError.of(self.problems)
+
+
+def foreign(inputs: Inputs, data: DataProfile | None, documents: DocumentsProfile | None) -> tuple[Text, ...]:
     """A warning for each model that does not serve the language of the data or the documents."""
     found: dict[str, float] = {}
     for part in (data, documents):
         for name, share in (part.languages if part else {}).items():
             found[name] = max(found.get(name, 0), share)
-    foreign = [name for name, share in found.items() if share >= MATTERS and name != "latin"]
+    spoken = [name for name, share in found.items() if share >= MATTERS and name != "latin"]
     names = {"language": inputs.model or Plan.model, "embedder": inputs.embedder or Plan.embedder}
     return tuple(
-        warning for kind, name in names.items() for language in foreign if (warning := _serves(name, kind, language))
+        warning for kind, name in names.items() for language in spoken if (warning := _serves(name, kind, language))
     )
 
 

@@ -1,13 +1,16 @@
 """The user's rows: how many there are to learn from and to score on, the task, the classes, the languages.
 
-The rows are cleaned and split exactly as a run does it, so that the counts are those the run will have.
+The rows are cleaned and split exactly as a run does it, so that the counts are those the run will have. A file too
+large to be held is read in one pass instead (see `rows`), and the sizes of its two sides are then estimated.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advisor.decision import Inputs
 from advisor.facts import Fact, Facts
@@ -15,13 +18,20 @@ from advisor.profile.language import count_tokens, languages_of
 from advisor.texts import text
 from executors.base import DataSpec, Row, Text
 
+if TYPE_CHECKING:
+    from executors.data import Dataset
+
+LARGE = 1 << 26  # bytes of a file from which it is read in one pass
 SAMPLE = 500  # rows that lengths are averaged over
 LABELLED = ("classification", "regression")  # tasks whose target is not a text
 
 
 @dataclass(frozen=True)
 class DataProfile:
-    """What a run will find in the data. Lengths are estimates in tokens, averaged over training rows."""
+    """What a run will find in the data. Lengths are estimates in tokens, averaged over training rows.
+
+    `estimated`: the file was too large to be split, so `train` and `test` are what a split will come to, about.
+    """
 
     path: str
     task: str
@@ -37,13 +47,44 @@ class DataProfile:
     answer_tokens: float
     test_path: str | None = None
     notes: tuple[Text, ...] = field(default=())
+    estimated: bool = False
 
 
-def measure_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> DataProfile:
+def measure_data(inputs: Inputs, task: str | None = None, seed: int = 0, large: int = LARGE) -> DataProfile:
     """Read, clean and split `inputs.data`. `task` is used where it is known, else guessed.
 
     Raises `UserError` for data that cannot be used, with every fault in it.
     """
+    if is_large(inputs, large):
+        stamps = tuple(Path(name).stat().st_mtime_ns for name in (inputs.data, inputs.test) if name)
+        return _pass_over(inputs.data, inputs.test, tuple(inputs.columns.items()), task, seed, large, stamps)
+    return split_data(inputs, task, seed)[0]
+
+
+@functools.lru_cache(maxsize=4)
+def _pass_over(
+    data: str | None,
+    test: str | None,
+    columns: tuple[tuple[str, str], ...],
+    task: str | None,
+    seed: int,
+    large: int,
+    stamps: tuple[int, ...],
+) -> DataProfile:
+    """One pass costs a minute a gigabyte, and a command asks several times; `stamps` tell when a file has changed."""
+    from advisor.profile.rows import outline
+
+    return outline(Inputs(data, test, columns=dict(columns)), task, seed, large=large).data
+
+
+def is_large(inputs: Inputs, large: int = LARGE) -> bool:
+    """Whether a file of rows is too large to be held in memory as a whole."""
+    paths = (Path(name) for name in (inputs.data, inputs.test) if name)
+    return any(path.is_file() and path.stat().st_size > large for path in paths)
+
+
+def split_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> tuple[DataProfile, Dataset]:
+    """The profile of data that is held in memory, and its two sides."""
     from executors.data import guess_task, load_dataset, read_table, recognise_columns
 
     assert inputs.data is not None
@@ -54,7 +95,7 @@ def measure_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> Data
     _, reasons = recognise_columns(table, inputs.columns, task)
     dataset = load_dataset(data_spec(inputs), task, seed)
     rows = dataset.train
-    return DataProfile(
+    profile = DataProfile(
         path=inputs.data,
         task=task,
         task_reason=reason,
@@ -65,11 +106,12 @@ def measure_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> Data
         column_reasons=reasons,
         removed=dataset.removed,
         languages=languages_of(row.input.text for row in rows),
-        input_tokens=_mean_tokens([f"{row.input.text} {row.input.context}" for row in rows[:SAMPLE]]),
-        answer_tokens=_mean_tokens(_targets(rows[:SAMPLE])),
+        input_tokens=mean_tokens([f"{row.input.text} {row.input.context}" for row in rows[:SAMPLE]]),
+        answer_tokens=mean_tokens(_targets(rows[:SAMPLE])),
         test_path=inputs.test,
         notes=dataset.notes,
     )
+    return profile, dataset
 
 
 def data_spec(inputs: Inputs) -> DataSpec:
@@ -85,6 +127,8 @@ def data_facts(data: DataProfile, asked: Facts) -> Facts:
     told = text(
         key, path=data.path, train=data.train, test=data.test, test_path=data.test_path or "", left_out=left_out
     )
+    if data.estimated:
+        told = text("profile.rows_estimated", told=told)
     facts = Facts().with_(
         Fact("labelled_examples", data.train, "measured", told),
         Fact("evaluation_examples", data.test, "measured", told),
@@ -100,5 +144,5 @@ def _targets(rows: Sequence[Row]) -> list[str]:
     return [row.target for row in rows if row.targets]
 
 
-def _mean_tokens(texts: Sequence[str]) -> float:
+def mean_tokens(texts: Sequence[str]) -> float:
     return round(sum(map(count_tokens, texts)) / len(texts), 1) if texts else 0.0

@@ -1,25 +1,37 @@
 """This machine: processors, memory and accelerators, asked of the system without importing torch.
 
-Covered: NVIDIA accelerators through `nvidia-smi`, Apple's unified memory, and machines without either. Not covered:
-AMD and Intel accelerators, which count as none.
+Covered: NVIDIA accelerators through `nvidia-smi`, Apple's unified memory, and machines without either; whether they
+compute in bfloat16. Not covered: AMD and Intel accelerators, which count as none; processors of Windows, of which
+the system does not list the instructions.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 from advisor.facts import Fact, Facts
 from advisor.texts import text
 from executors.base import Text
 
 QUERY = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+CAPABILITY = ("nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader")
+BRAND = ("sysctl", "-n", "machdep.cpu.brand_string")
+APPLE_BF16 = ("sysctl", "-n", "hw.optional.arm.FEAT_BF16")
+BF16_CAPABILITY = (8, 0)  # Ampere, the first generation that computes in bfloat16
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})  # of x86 and of ARM processors, as Linux says
+CPUINFO = Path("/proc/cpuinfo")
 PATIENCE = 4.0  # seconds for the driver to answer
 APPLE_SHARE = 0.75  # of unified memory that the system lets the accelerator use
+
+T = TypeVar("T")
 
 Ask = Callable[[tuple[str, ...]], str | None]
 """Runs a command and returns its output, or None where it is missing, fails or takes too long."""
@@ -27,27 +39,47 @@ Ask = Callable[[tuple[str, ...]], str | None]
 
 @dataclass(frozen=True)
 class Machine:
-    """What work could run on. Memory in GB as it is sold; `gpu_memory_gb` is of the largest one, 0 for none."""
+    """What work could run on. Memory in GB as it is sold; `gpu_memory_gb` is of the largest one, 0 for none.
+
+    `cpu_bf16` and `gpu_bf16`: whether the hardware computes in bfloat16; None where nobody tells, or there is no GPU.
+    """
 
     cores: int  # physical
     memory_gb: float
     gpu_names: tuple[str, ...] = ()
     gpu_memory_gb: float = 0.0
     unified: bool = False  # the accelerator shares the processor's memory
+    cpu: str = ""  # the processor's name, where the system tells it
+    cpu_bf16: bool | None = None
+    gpu_bf16: bool | None = None  # of every accelerator
+    capabilities: tuple[str, ...] = ()  # NVIDIA's compute capability of each accelerator
 
 
 def measure_machine(ask: Ask | None = None) -> Machine:
     """This machine."""
     import psutil
 
+    ask = ask or run_quickly
     cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
     memory = psutil.virtual_memory().total / 2**30
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         usable = round(memory * APPLE_SHARE, 1)
-        return Machine(cores, round(memory, 1), ("Apple GPU",), usable, unified=True)
-    found = visible(read_accelerators((ask or run_quickly)(QUERY)), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    largest = max((gb for _, gb in found), default=0.0)
-    return Machine(cores, round(memory, 1), tuple(name for name, _ in found), largest)
+        brand, bf16 = (ask(BRAND) or "").strip(), (ask(APPLE_BF16) or "").strip() == "1"
+        return Machine(cores, round(memory, 1), ("Apple GPU",), usable, unified=True, cpu=brand, cpu_bf16=bf16)
+    cpu, cpu_bf16 = read_processor(CPUINFO.read_text(encoding="utf-8") if CPUINFO.is_file() else "")
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = visible(read_accelerators(ask(QUERY)), chosen)
+    levels = visible(read_capabilities(ask(CAPABILITY)), chosen) if found else []
+    return Machine(
+        cores,
+        round(memory, 1),
+        tuple(name for name, _ in found),
+        max((gb for _, gb in found), default=0.0),
+        cpu=cpu or platform.processor(),
+        cpu_bf16=cpu_bf16,
+        gpu_bf16=all(level >= BF16_CAPABILITY for level in levels) if levels else None,
+        capabilities=tuple(".".join(map(str, level)) for level in levels),
+    )
 
 
 def measure_tflops(seconds: float = 0.25, size: int = 1536) -> float:
@@ -81,7 +113,21 @@ def read_accelerators(listing: str | None) -> list[tuple[str, float]]:
     return found
 
 
-def visible(found: list[tuple[str, float]], chosen: str | None) -> list[tuple[str, float]]:
+def read_capabilities(listing: str | None) -> list[tuple[int, int]]:
+    """The compute capability of each accelerator in what `nvidia-smi` lists, one a line: ``8.9``. Else none."""
+    lines = [line.strip() for line in (listing or "").splitlines() if line.strip()]
+    found = [re.fullmatch(r"(\d+)\.(\d+)", line) for line in lines]
+    return [(int(level[1]), int(level[2])) for level in found if level] if all(found) else []
+
+
+def read_processor(listing: str) -> tuple[str, bool | None]:
+    """(name, whether it computes in bfloat16) of what Linux lists in ``/proc/cpuinfo``; None where no flags are."""
+    name = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", listing, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", listing, re.MULTILINE)
+    return name[1].strip() if name else "", bool(BF16_FLAGS & set(flags[1].split())) if flags else None
+
+
+def visible(found: list[T], chosen: str | None) -> list[T]:
     """Those that `CUDA_VISIBLE_DEVICES` leaves; ids other than numbers (UUIDs, MIG) leave all."""
     if chosen is None:
         return found

@@ -1,23 +1,30 @@
-"""The model to be adapted: its size and window, from its configuration alone. Nothing is downloaded.
+"""The model to be adapted: its size, architecture and window, from its configuration alone. No weights are read.
 
 Covered: aliases of `knowledge/models.yaml`, and folders with a `config.json` of the usual decoders (Llama, Qwen,
-Mistral, Gemma, GPT-2, mixtures of experts) and encoders (BERT). Not covered: hub ids that are no alias: their
-configuration would have to be fetched.
+Mistral, Gemma, GPT-2, mixtures of experts) and encoders (BERT); of a hub id its `config.json` alone, where that is
+asked for and the hub can be reached. Not covered: architectures with other names for these entries.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.facts import Fact, Facts
 from advisor.texts import text
 from executors.base import Problem, Text, UserError
 
+if TYPE_CHECKING:
+    from executors.models.catalogue import Kind
+
 ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet")
+WIDTH = ("hidden_size", "n_embd", "dim")  # one entry's names, as families of models call it
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+HUB_SECONDS = 8  # until a hub that does not answer is given up
 GATED = ("silu", "swish", "gelu_pytorch_tanh")  # activations of three-matrix feed-forward layers
 
 
@@ -31,13 +38,17 @@ class ModelProfile:
     languages: tuple[str, ...] = ()  # empty where it is not stated
     evidence: Text | None = None
     warnings: tuple[Text, ...] = ()
+    architecture: Mapping[str, str | int] = field(default_factory=dict)  # see `architecture_of`
 
 
-def measure_model(name: str) -> ModelProfile:
-    """A language model by alias, hub id or folder. Raises `UserError` for any other, or an unreadable folder."""
+def measure_model(name: str, kind: Kind = "language") -> ModelProfile:
+    """A model by alias, hub id or folder. Nothing is fetched.
+
+    Raises `UserError` for any other name, for a model of the other kind, or an unreadable folder.
+    """
     from executors.models.catalogue import alias_of, local_folder, name_problems
 
-    problems = name_problems(name, "language")
+    problems = name_problems(name, kind)
     if problems:
         raise UserError.of(problems)
     alias = alias_of(name)
@@ -46,9 +57,54 @@ def measure_model(name: str) -> ModelProfile:
     folder = local_folder(name)
     if folder is None:
         return ModelProfile(name, warnings=(text("profile.model_unknown", name=name),))
-    config = read_config(folder)
-    told = text("profile.config", path=str(folder / "config.json"))
-    return ModelProfile(name, count_parameters(config), window_of(config), (), told)
+    return _from_config(name, read_config(folder), text("profile.config", path=str(folder / "config.json")))
+
+
+def describe_model(name: str, kind: Kind = "language") -> ModelProfile:
+    """As `measure_model`, with the architecture: where no configuration is here, that one file is fetched.
+
+    Without a network the rest stays as it is, and unknown is said to be unknown.
+    """
+    from executors.models.catalogue import alias_of, local_folder
+    from executors.models.fetch import locate
+
+    found = measure_model(name, kind)
+    here = local_folder(name) or locate(name)
+    config = read_config(here) if here else fetch_config(name)
+    if config is None:
+        return found
+    if alias_of(name):
+        return replace(found, architecture=architecture_of(config))
+    described = _from_config(name, config, text("profile.config_fetched", name=name))
+    return replace(described, evidence=found.evidence or described.evidence)
+
+
+def fetch_config(name: str) -> Mapping[str, Any] | None:
+    """The configuration of an alias or hub id from the Hugging Face hub; None where that cannot be had."""
+    from urllib.request import Request, urlopen  # of the hub's own client the retries alone take half a minute
+
+    from huggingface_hub import get_token, hf_hub_url
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    from executors.models.catalogue import alias_of
+
+    alias = alias_of(name)
+    token = get_token()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if HF_HUB_OFFLINE:
+        return None
+    request = Request(hf_hub_url(alias.hub if alias else name, "config.json"), headers=headers)
+    try:
+        with urlopen(request, timeout=HUB_SECONDS) as reply:
+            config = json.load(reply)
+    except (OSError, ValueError):  # no network, no such model, a page instead of JSON
+        return None
+    return _text_part(config) if isinstance(config, dict) else None
+
+
+def _from_config(name: str, config: Mapping[str, Any], told: Text) -> ModelProfile:
+    sizes = count_parameters(config), window_of(config)
+    return ModelProfile(name, *sizes, evidence=told, architecture=architecture_of(config))
 
 
 def model_facts(model: ModelProfile) -> Facts:
@@ -78,8 +134,27 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         kind = type(config).__name__
         zh = Problem(f"{path}：应为 JSON 对象，实际是 {kind}", needs)
         raise UserError(f"{path}: expected an object, got {kind}", hint, zh)
+    return _text_part(config)
+
+
+def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     inner = config.get("text_config")
     return {**config, **inner} if isinstance(inner, dict) else config
+
+
+def architecture_of(config: Mapping[str, Any]) -> Mapping[str, str | int]:
+    """type, layers, width, heads, kv_heads, vocabulary, experts: what of these the configuration tells."""
+    heads = _first(config, "num_attention_heads", "n_head", "n_heads")
+    known = {
+        "type": str(config.get("model_type", "")) or None,
+        "layers": _first(config, *LAYERS),
+        "width": _first(config, *WIDTH),
+        "heads": heads,
+        "kv_heads": _first(config, "num_key_value_heads") or heads,
+        "vocabulary": _first(config, "vocab_size"),
+        "experts": _first(config, *EXPERTS),
+    }
+    return {entry: value for entry, value in known.items() if value is not None}
 
 
 def window_of(config: Mapping[str, Any]) -> int | None:
@@ -89,8 +164,8 @@ def window_of(config: Mapping[str, Any]) -> int | None:
 
 def count_parameters(config: Mapping[str, Any]) -> int | None:
     """Parameters of a transformer by its configuration, tied embeddings once; None where it does not tell."""
-    width = _first(config, "hidden_size", "n_embd", "dim")
-    layers = _first(config, "num_hidden_layers", "n_layer", "n_layers")
+    width = _first(config, *WIDTH)
+    layers = _first(config, *LAYERS)
     vocabulary = _first(config, "vocab_size")
     if not (width and layers and vocabulary):
         return None
@@ -114,7 +189,7 @@ def _decoder_layer(config: Mapping[str, Any], width: int, kind: str) -> int:
         attention += size * (heads + 2 * groups)
     if kind.startswith(("qwen3", "gemma3")):  # norms on queries and keys
         attention += 2 * size
-    experts = _first(config, "num_local_experts", "num_experts", "n_routed_experts")
+    experts = _first(config, *EXPERTS)
     inner = (
         _first(config, "moe_intermediate_size" if experts else "intermediate_size", "intermediate_size") or 4 * width
     )

@@ -29,7 +29,7 @@ def render(decision: Decision, result: Result | None, floor: Result | None, form
 
     page = make_page(decision, result, floor, lang)
     template = _environment(format == "html").get_template(f"page.{format}")
-    style = (HERE / "page.css").read_text(encoding="utf-8").strip() if format == "html" else ""
+    style = _style() if format == "html" else ""
     text = template.render(page=page, style=style).strip() + "\n"
     return text if format == "html" else re.sub(r"\n{3,}", "\n\n", text)
 
@@ -44,7 +44,23 @@ def _environment(escape: bool) -> Environment:
     )
     environment.filters.update(spans=_spans, md=_markdown, code=_code, pipes=_pipes)
     environment.filters["style"] = Markup
+    if escape:
+        from advisor.drawing.svg import draw_chart
+        from advisor.drawing.trail import PAGES, draw_trail
+
+        environment.filters["chart"] = lambda scene: Markup(draw_chart(scene))
+        environment.filters["trail"] = lambda scene, page: Markup(draw_trail(scene, PAGES[page]))
+    else:
+        from advisor.drawing.mermaid import draw_mermaid_trail
+
+        environment.filters["mermaid"] = lambda scene: draw_mermaid_trail(scene).strip()
     return environment
+
+
+def _style() -> str:
+    from advisor.drawing.svg import STYLE
+
+    return f"{(HERE / 'page.css').read_text(encoding='utf-8').strip()}\n{STYLE}"
 
 
 def _spans(text: str) -> Markup:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from advisor.drawing.scene import Scene
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -63,10 +65,17 @@ class Stop:
 
 @dataclass(frozen=True)
 class Walk:
+    """The steps, and the scene to draw. `whole` is the title of the whole chart; empty where only the path is left.
+
+    `shapes` is what the shapes of the drawing mean.
+    """
+
     kind: ClassVar[str] = "walk"
     stops: tuple[Stop, ...]
     end: str
-    alt: str
+    scene: Scene
+    shapes: str
+    whole: str
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,36 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Series:
+    """One line of a line chart as SVG paths, and where its name stands."""
+
+    name: str
+    tone: str
+    path: str
+    band: str
+    at: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line chart, laid out by `lines.py` in its units. `alt` tells it in words; `mark` is where the reader stands."""
+
+    kind: ClassVar[str] = "lines"
+    title: str
+    alt: str
+    caption: str
+    across: str
+    upwards: str
+    series: tuple[Series, ...]
+    x_ticks: tuple[tuple[float, str], ...]
+    y_ticks: tuple[tuple[float, str], ...]
+    mark: float | None
+    mark_label: str
+    mark_turned: bool  # its label stands to the left
+    dots: tuple[tuple[float, float, str], ...]
+
+
+@dataclass(frozen=True)
 class Tile:
     label: str
     value: str
@@ -99,7 +138,7 @@ class Tile:
     share: float | None = None  # of one: drawn as a meter
 
 
-Block = Prose | Bullets | Command | Table | Walk | Chart
+Block = Prose | Bullets | Command | Table | Walk | Chart | Lines
 
 
 @dataclass(frozen=True)

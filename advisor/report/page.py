@@ -8,7 +8,8 @@ from typing import Any
 
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
-from advisor.decision import Decision, Flip, Ranked, Step
+from advisor.decision import Decision, Flip, Ranked
+from advisor.report import curves, quadrants
 from advisor.report.blocks import (
     Bar,
     Block,
@@ -19,12 +20,12 @@ from advisor.report.blocks import (
     Page,
     Prose,
     Section,
-    Stop,
     Table,
     Tile,
-    Walk,
 )
-from advisor.texts import read_knowledge, say
+from advisor.report.path import path
+from advisor.sources import link, source
+from advisor.texts import say
 from executors import EXECUTORS
 from executors.base import Result, Score, Text, to_dict
 
@@ -34,11 +35,12 @@ def make_page(decision: Decision, result: Result | None, floor: Result | None, l
     builders = (
         ("measured", lambda: _measured(result, floor, lang)),
         ("warnings", lambda: _bullets(decision.warnings, lang)),
-        ("path", lambda: _path(decision, lang)),
+        ("path", lambda: path(decision, lang)),
         ("recommended", lambda: _methods(decision, lang)),
         ("ranking", lambda: [_ranking(decision, lang)]),
         ("flips", lambda: _flips(decision, lang)),
         ("confidence", lambda: _confidence(decision, lang)),
+        ("curves", lambda: curves.section(decision, lang)),
         ("quote", lambda: _quote(decision, lang)),
         ("ladder", lambda: _ladder(decision, lang)),
         ("next", lambda: _next(decision, result, lang)),
@@ -184,28 +186,6 @@ def _score_cells(score: Score | None) -> tuple[Cell, Cell]:
 # -- why -----------------------------------------------------------------------------------------------
 
 
-def _path(decision: Decision, lang: str) -> list[Block]:
-    if not decision.path:
-        return []
-    end = words.methods_name(decision.methods, lang)
-    alt = say("report.path_drawing", lang, count=len(decision.path), methods=end)
-    stops = tuple(_stop(step, lang) for step in decision.path)
-    return [Prose(say("report.path_lead", lang), "lead"), Walk(stops, end, alt)]
-
-
-def _stop(step: Step, lang: str) -> Stop:
-    source = _source_card(step.source)
-    return Stop(
-        question=step.text[lang],
-        answer=step.answer[lang],
-        why=step.why[lang],
-        source=_short_source(step.source, source),
-        href=_link(source),
-        strength=words.label("strength", step.strength, lang),
-        assumed=step.assumed,
-    )
-
-
 def _methods(decision: Decision, lang: str) -> list[Block]:
     """What the recommended methods are, and how one sees that they fail, from their cards."""
     blocks: list[Block] = []
@@ -213,15 +193,17 @@ def _methods(decision: Decision, lang: str) -> list[Block]:
         card = load_cards().get(method)
         if card:
             blocks.append(Prose(f"{card.title[lang]}{say('word.colon', lang)}{card.what[lang]}"))
-            if method == decision.methods[0] and decision.variant in card.variants:
-                blocks.append(Prose(_variant(card.variants[decision.variant], lang)))
+            form = decision.variants.get(method, "")
+            if form in card.variants:
+                blocks.append(Prose(_variant(card.variants[form], lang)))
             blocks += _named_bullets("failure_signs", card.failure_signs, lang)
             blocks += _named_bullets("limits", card.limits, lang)
-    return blocks
+    return blocks + quadrants.blocks(decision, lang)
 
 
 def _variant(variant: Variant, lang: str) -> str:
-    return say("report.variant", lang, title=variant.title[lang], what=variant.what[lang])
+    parts = {name: getattr(variant, name)[lang] for name in ("title", "what", "when", "limit")}
+    return say("report.variant", lang, **parts)
 
 
 def _ranking(decision: Decision, lang: str) -> Table:
@@ -273,9 +255,8 @@ def _flips(decision: Decision, lang: str) -> list[Block]:
 def _threshold(flip: Flip, lang: str) -> str:
     """What a fact would have to be: an option, or a number and all beyond it."""
     value = words.value_text(flip.fact, flip.to, lang)
-    if isinstance(flip.to, (bool, str)) or not isinstance(flip.now, (int, float)):
-        return value
-    return f"{'≥' if flip.to > flip.now else '≤'} {value}"
+    sign = {"at_least": "≥ ", "at_most": "≤ "}.get(flip.side, "")
+    return f"{sign}{value}"
 
 
 def _confidence(decision: Decision, lang: str) -> list[Block]:
@@ -293,7 +274,7 @@ def _confidence(decision: Decision, lang: str) -> list[Block]:
 def _quote(decision: Decision, lang: str) -> list[Block]:
     if not decision.quote:
         return []
-    names = ("memory", "hours", "usd", "per_1000")
+    names = ("memory", "hours", "usd", "per_1000", "break_even")
     head = (say("report.method", lang), *(say(f"report.quote_{name}", lang) for name in names))
     figures = {method: words.quote_figures(quote, lang) for method, quote in decision.quote.items()}
     rows = tuple((_method(method, lang), *(Cell(read[name]) for name in names)) for method, read in figures.items())
@@ -303,6 +284,7 @@ def _quote(decision: Decision, lang: str) -> list[Block]:
     if machines:
         blocks.append(Prose(say("report.machines", lang, machines=say("word.comma", lang).join(machines))))
     blocks.append(Table(say("report.quote", lang), head, rows))
+    blocks += _named_bullets("break_even", [q["break_even"]["text"] for q in quotes if q.get("break_even")], lang)
     formulas = tuple((_method(q["method"], lang), Cell(q["formula"], code=True)) for q in quotes if q["formula"])
     if formulas:
         named = (say("report.method", lang), say("report.formula", lang))
@@ -414,10 +396,10 @@ def _pairs(values: Mapping[str, Any]) -> str:
 
 def _sources(decision: Decision, lang: str) -> list[Block]:
     named = [*decision.sources, *(s.source for s in decision.path), *(r.source for r in decision.ranking)]
-    named += [source for quote in decision.quote.values() for source in to_dict(quote)["sources"]]
+    named += [name for quote in decision.quote.values() for name in to_dict(quote)["sources"]]
     rows = []
     for name in dict.fromkeys(filter(None, named)):
-        card = _source_card(name)
+        card = source(name)
         if name.startswith("https://"):
             rows.append((Cell(name, href=name), Cell("")))
         elif card:
@@ -431,28 +413,11 @@ def _source_cell(name: str, card: Mapping[str, Any]) -> Cell:
     authors = card.get("authors", "")
     who = ", ".join(authors) if isinstance(authors, list) else str(authors)
     note = " · ".join(filter(None, (who, str(card.get("year", "")))))
-    return Cell(str(card.get("title", name)), note=note, href=_link(card))
+    return Cell(str(card.get("title", name)), note=note, href=link(name))
 
 
 def _strength(card: Mapping[str, Any], lang: str) -> str:
     return words.label("strength", str(card["strength"]), lang) if card.get("strength") else ""
-
-
-def _source_card(name: str) -> Mapping[str, Any]:
-    sources = read_knowledge("sources.yaml")
-    found = sources.get("sources", sources).get(name, {})
-    return found if isinstance(found, Mapping) else {}
-
-
-def _short_source(name: str, card: Mapping[str, Any]) -> str:
-    title, year = card.get("title", name), card.get("year")
-    return f"{title} ({year})" if year else str(title)
-
-
-def _link(card: Mapping[str, Any]) -> str:
-    """The source's address, where it is one a browser may follow."""
-    url = str(card.get("url", ""))
-    return url if url.startswith(("https://", "http://")) else ""
 
 
 def _localised(value: Any, lang: str) -> str:

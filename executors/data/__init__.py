@@ -1,6 +1,7 @@
 """Rows from files: formats and encodings, which column is what, and the two sides of a split.
 
-`reading` makes a `Table` of a file, `columns` says what its columns are, `splits` makes a `Dataset` of it.
+`reading` makes a `Table` of a file, `streaming` reads one that is larger than memory, `columns` says what its columns
+are, `splits` makes a `Dataset` of it.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from executors.data.columns import ROLES, guess_task, parse_targets, recognise_columns
 from executors.data.numbers import find_numbers, parse_number
 from executors.data.reading import FORMATS, Table, read_table, squad_paragraphs
-from executors.data.splits import Dataset, load_dataset, read_inputs
+from executors.data.splits import Dataset, columns_of_test, input_key, load_dataset, parse_row, read_inputs
+from executors.data.streaming import Stream, open_stream
 
 __all__ = [
-    "FORMATS", "ROLES", "Dataset", "Table", "find_numbers", "guess_task", "load_dataset", "parse_number",
-    "parse_targets", "read_inputs", "read_table", "recognise_columns", "squad_paragraphs",
+    "FORMATS", "ROLES", "Dataset", "Stream", "Table", "columns_of_test", "find_numbers", "guess_task", "input_key",
+    "load_dataset", "open_stream", "parse_number", "parse_row", "parse_targets", "read_inputs", "read_table",
+    "recognise_columns", "squad_paragraphs",
 ]  # fmt: skip

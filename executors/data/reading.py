@@ -1,23 +1,25 @@
 """Tables from files: CSV, TSV, JSONL, JSON and .xlsx, in the encodings people have, every cell as text.
 
 Covered: separators comma, semicolon, tab and bar; quoted cells of several lines; rows of the wrong width, counted;
-the record shapes of `shapes`. Not covered: several sheets (the first with rows is read), compressed files.
+the record shapes of `shapes`. Not covered: several sheets (the first with rows is read), compressed files, and
+tables that are larger than memory (see `streaming`, which reads them with what stands here).
 Raises `UserError` for whatever a user can mend, with the line where there is one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from executors.base import Problem, Text, UserError
+from executors.base import Event, Problem, Reporter, Text, UserError, silent
 from executors.data import shapes
 from executors.data.encoding import detect_encoding
 
@@ -26,6 +28,7 @@ FORMATS = {
     ".xlsx": "xlsx",
 }  # fmt: skip
 SEPARATORS = (",", ";", "\t", "|")
+LINES = 20_000  # read between two reports
 LARGEST_CELL = 1 << 26  # characters; csv refuses cells above 131,072 unless told
 RAGGED = 0.2  # share of rows of the wrong width above which the file is not what it seems
 KNOWN = "rows are read from .csv, .tsv, .jsonl, .json and .xlsx"
@@ -49,25 +52,37 @@ class Table:
 
 def read_table(path: Path) -> Table:
     """The table in `path`, its format told by its ending. Raises `UserError`."""
-    kind = _check_file(path)
-    try:
+    kind = check_file(path)
+    with readable(path):
         if kind == "xlsx":
             table = _read_xlsx(path)
         else:
             encoding = detect_encoding(path)
             read = _read_delimited if kind in ("csv", "tsv") else _read_json
             table = read(path, encoding, kind)
+    return finished(table)
+
+
+def finished(table: Table) -> Table:
+    """A table with the note on its encoding. Raises `UserError` where it has no rows."""
+    if not table.rows:
+        zh = Problem(f"{table.path}：列名下面没有数据", "请补上数据行，或换一个文件")
+        raise UserError(f"{table.path}: no rows below the column names", "add the rows, or name another file", zh)
+    return replace(table, notes=(*_encoding_note(table), *table.notes))
+
+
+@contextlib.contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be read into a `UserError`."""
+    try:
+        yield
     except OSError as error:
         why = error.strerror or error
         zh = Problem(f"{path}：无法读取：{why}", "请检查文件权限")
         raise UserError(f"{path}: cannot be read: {why}", "check the file's permissions", zh) from error
-    if not table.rows:
-        zh = Problem(f"{path}：列名下面没有数据", "请补上数据行，或换一个文件")
-        raise UserError(f"{path}: no rows below the column names", "add the rows, or name another file", zh)
-    return replace(table, notes=(*_encoding_note(table), *table.notes))
 
 
-def _check_file(path: Path) -> str:
+def check_file(path: Path) -> str:
     """The format of a file that is there, has content, and has an ending we know."""
     if path.is_dir():
         inside = ", ".join(sorted(p.name for p in path.iterdir() if p.suffix.lower() in FORMATS)[:5])
@@ -137,14 +152,18 @@ def _encoding_note(table: Table) -> tuple[Text, ...]:
 
 
 def _read_delimited(path: Path, encoding: str, kind: str) -> Table:
+    return _build(path, encoding, kind, records_of(path, encoding, *find_dialect(path, encoding, kind)))
+
+
+def find_dialect(path: Path, encoding: str, kind: str) -> tuple[str, int]:
+    """(separator, quoting of `csv`) under which all of the file can be read. Raises `UserError` where none is."""
     csv.field_size_limit(LARGEST_CELL)
     separator = _separator(path, encoding, kind)
     try:
-        return _build(path, encoding, kind, _records(path, encoding, separator))
+        for _ in records_of(path, encoding, separator):
+            pass
     except csv.Error as error:
-        # quote marks that are part of the text, as TSV files have them: right only if every row then fits
-        literal = _literal_quotes(path, encoding, kind, separator)
-        if literal is None:
+        if not _fits_with_literal_quotes(path, encoding, separator):
             line, why = error.args
             raise UserError(
                 f"{path}: line {line}: a quote mark is out of place ({why})",
@@ -154,15 +173,22 @@ def _read_delimited(path: Path, encoding: str, kind: str) -> Table:
                     '引号要成对；单元格内的引号要写两遍："say ""yes"""',
                 ),
             ) from error
-        return literal
+        return separator, csv.QUOTE_NONE
+    return separator, csv.QUOTE_MINIMAL
 
 
-def _records(
-    path: Path, encoding: str, separator: str, strict: bool = True, quoting: Any = csv.QUOTE_MINIMAL
+def records_of(
+    path: Path,
+    encoding: str,
+    separator: str,
+    quoting: int = csv.QUOTE_MINIMAL,
+    strict: bool = True,
+    report: Reporter = silent,
 ) -> Iterator[tuple[int, list[str]]]:
     """Every record that is not blank, with the line it begins on. Raises `csv.Error` with that line and the fault."""
+    rules: dict[str, Any] = {"delimiter": separator, "strict": strict, "quoting": quoting, "skipinitialspace": True}
     with path.open(encoding=encoding, newline="") as file:
-        reader = csv.reader(file, delimiter=separator, strict=strict, quoting=quoting, skipinitialspace=True)
+        reader = csv.reader(_watched(file, path, report), **rules)
         begin = 1
         try:
             for record in reader:
@@ -173,11 +199,22 @@ def _records(
             raise csv.Error(begin, error) from error
 
 
+def _watched(file: TextIO, path: Path, report: Reporter) -> Iterator[str]:
+    """The lines of an open file, streamed; of a long one it is reported now and then how many bytes are read."""
+    size, count = path.stat().st_size, 0
+    for count, line in enumerate(file, 1):
+        if count % LINES == 0:
+            report(Event("scan", min(file.buffer.tell(), size), size, f"{count:,}"))
+        yield line
+    if count >= LINES:
+        report(Event("scan", size, size, f"{count:,}"))
+
+
 def _separator(path: Path, encoding: str, kind: str) -> str:
     """The separator under which the first rows agree best with the header in the number of their cells."""
     best, best_fit = "\t" if kind == "tsv" else ",", 0.0
     for separator in (best, *(s for s in SEPARATORS if s != best)):
-        widths = [len(record) for _, record in islice(_records(path, encoding, separator, strict=False), 200)]
+        widths = [len(record) for _, record in islice(records_of(path, encoding, separator, strict=False), 200)]
         if widths and widths[0] > 1:
             fit = sum(width == widths[0] for width in widths) / len(widths)
             if fit > best_fit:
@@ -185,32 +222,42 @@ def _separator(path: Path, encoding: str, kind: str) -> str:
     return best
 
 
-def _literal_quotes(path: Path, encoding: str, kind: str, separator: str) -> Table | None:
-    """The table with quote marks read as text, or None where rows then differ in width."""
-    records = list(_records(path, encoding, separator, quoting=csv.QUOTE_NONE))
-    if len({len(record) for _, record in records}) != 1 or len(records[0][1]) < 2:
-        return None
-    return _build(path, encoding, kind, iter(records))
+def _fits_with_literal_quotes(path: Path, encoding: str, separator: str) -> bool:
+    """Whether all rows are as wide as the header where quote marks are part of the text, as TSV files have them."""
+    widths = {len(record) for _, record in records_of(path, encoding, separator, csv.QUOTE_NONE)}
+    return len(widths) == 1 and widths != {1}
 
 
 def _build(path: Path, encoding: str, kind: str, records: Iterator[tuple[int, list[str]]]) -> Table:
     """A table from records, the first being the column names. Short rows are filled up, long ones left out."""
+    columns = header_of(path, records)
+    ragged: list[int] = []
+    numbered = list(cells_of(columns, records, ragged))
+    refuse_ragged(path, len(columns), len(numbered), ragged)
+    rows, lines = [row for _, row in numbered], [line for line, _ in numbered]
+    return Table(path, columns, rows, encoding, kind, lines, tuple(ragged), _ragged_note(path, ragged))
+
+
+def header_of(path: Path, records: Iterator[tuple[int, list[str]]]) -> tuple[str, ...]:
+    """The column names: the first of `records`, which is taken. Raises `UserError` where there is none."""
     _, header = next(records, (0, []))
     while header and not header[-1].strip():  # what spreadsheets leave at the right
         header = header[:-1]
     if not header:
         raise _empty(path)
-    columns = _unique(header)
-    rows, lines, ragged = [], [], []
+    return _unique(header)
+
+
+def cells_of(
+    columns: Sequence[str], records: Iterable[tuple[int, list[str]]], ragged: list[int]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each record's line and cells by column. Short ones are filled up; the lines of long ones go into `ragged`."""
     for line, record in records:
         if any(value.strip() for value in record[len(columns) :]):
             ragged.append(line)
             continue
         cells = record[: len(columns)] + [""] * (len(columns) - len(record))
-        rows.append(dict(zip(columns, cells, strict=True)))
-        lines.append(line)
-    _refuse_ragged(path, len(columns), len(rows), ragged)
-    return Table(path, columns, rows, encoding, kind, lines, tuple(ragged), _ragged_note(path, ragged))
+        yield line, dict(zip(columns, cells, strict=True))
 
 
 def _unique(header: Iterable[str]) -> tuple[str, ...]:
@@ -226,7 +273,7 @@ def _unique(header: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _refuse_ragged(path: Path, width: int, good: int, ragged: list[int]) -> None:
+def refuse_ragged(path: Path, width: int, good: int, ragged: list[int]) -> None:
     if len(ragged) > RAGGED * (good + len(ragged)):
         raise UserError(
             f"{path}: {len(ragged)} of {good + len(ragged)} rows have more cells than the {width} column names "
@@ -257,18 +304,22 @@ def _ragged_note(path: Path, ragged: list[int]) -> tuple[Text, ...]:
 
 def _read_json(path: Path, encoding: str, kind: str) -> Table:
     """JSON and JSONL, told apart by content: each is often found under the other's ending."""
+    if is_by_line(path, encoding, kind):
+        return table_of(path, encoding, "jsonl", read_lines(path, encoding))
+    document = _parse(path, path.read_text(encoding))
+    if shapes.is_squad(document):
+        return table_of(path, encoding, "squad", enumerate(shapes.squad_rows(document), 1))
+    return table_of(path, encoding, "json", enumerate(map(shapes.flatten, _records_of(path, document)), 1))
+
+
+def is_by_line(path: Path, encoding: str, kind: str) -> bool:
+    """Whether each line is a row of its own, told from the first. Raises `UserError` for a file without any."""
     with path.open(encoding=encoding) as file:
         first = next((line.strip() for line in file if line.strip()), "")
     if not first:
         zh = Problem(f"{path}：文件是空的", f"请写入数据，每行一个 JSON 对象；{KNOWN_ZH}")
         raise UserError(f"{path}: the file is empty", f"write rows into it, one JSON object a line; {KNOWN}", zh)
-    by_line = not first.startswith("[") if kind == "jsonl" else _is_object(first)
-    if by_line:
-        return _table(path, encoding, "jsonl", _read_lines(path, encoding))
-    document = _parse(path, path.read_text(encoding))
-    if shapes.is_squad(document):
-        return _table(path, encoding, "squad", enumerate(shapes.squad_rows(document), 1))
-    return _table(path, encoding, "json", enumerate(map(shapes.flatten, _records_of(path, document)), 1))
+    return not first.startswith("[") if kind == "jsonl" else _is_object(first)
 
 
 def _is_object(line: str) -> bool:
@@ -280,10 +331,10 @@ def _is_object(line: str) -> bool:
     return isinstance(value, dict) and not _lists_in(value) and not shapes.is_squad(value)
 
 
-def _read_lines(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, str]]]:
+def read_lines(path: Path, encoding: str, report: Reporter = silent) -> Iterator[tuple[int, dict[str, str]]]:
     """One row a line, streamed."""
     with path.open(encoding=encoding) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_watched(file, path, report), 1):
             if line.strip():
                 value = _parse(path, line, number)
                 if not isinstance(value, dict):
@@ -344,7 +395,7 @@ def _records_of(path: Path, document: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _table(path: Path, encoding: str, kind: str, records: Iterable[tuple[int, dict[str, str]]]) -> Table:
+def table_of(path: Path, encoding: str, kind: str, records: Iterable[tuple[int, dict[str, str]]]) -> Table:
     """A table whose columns are all names in the records, in order of appearance."""
     rows, lines = [], []
     columns: dict[str, None] = {}

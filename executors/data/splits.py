@@ -51,7 +51,7 @@ def load_dataset(spec: DataSpec, task: str, seed: int) -> Dataset:
     notes = [*table.notes]
     if spec.test is not None:
         test_table = read_table(Path(spec.test))
-        test = _rows(test_table, _columns_of_test(test_table, table, columns), task, removed)
+        test = _rows(test_table, columns_of_test(test_table, table, columns), task, removed)
         train = _without_leak(rows, test, spec.test, removed)
         notes += test_table.notes
         removed["ragged"] += len(test_table.ragged)
@@ -98,7 +98,7 @@ def _rows(table: Table, columns: Mapping[str, str], task: str, removed: Counter[
     """The usable rows of a table; what is not usable is counted in `removed`."""
     rows, faults = [], Counter[str]()
     for line, cells in zip(table.lines, table.rows, strict=True):
-        row = _row(f"{table.path.name}:{line}", cells, columns, task)
+        row = parse_row(f"{table.path.name}:{line}", cells, columns, task)
         if isinstance(row, str):
             faults[row] += 1
         else:
@@ -113,7 +113,7 @@ def _rows(table: Table, columns: Mapping[str, str], task: str, removed: Counter[
     return rows
 
 
-def _row(name: str, cells: Mapping[str, str], columns: Mapping[str, str], task: str) -> Row | str:
+def parse_row(name: str, cells: Mapping[str, str], columns: Mapping[str, str], task: str) -> Row | str:
     """A row, or why it cannot be used."""
     given = _input(cells, columns)
     targets = parse_targets(cells[columns["label"]], columns["label"], task)
@@ -182,7 +182,7 @@ def _refuse_several_labels(table: Table, columns: Mapping[str, str], rows: Seque
         )
 
 
-def _key(row: Row) -> Key:
+def input_key(row: Row) -> Key:
     """What makes two rows the same input: text and passage, without case and spacing."""
     parts = (" ".join(part.casefold().split()) for part in (row.input.text, row.input.context))
     return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=16).digest()
@@ -192,7 +192,7 @@ def _without_duplicates(rows: Sequence[Row], removed: Counter[str]) -> list[Row]
     """The first of rows with the same input and the same targets."""
     seen: dict[tuple[Key, tuple[str, ...]], Row] = {}
     for row in rows:
-        seen.setdefault((_key(row), row.targets), row)
+        seen.setdefault((input_key(row), row.targets), row)
     removed["duplicate"] += len(rows) - len(seen)
     return list(seen.values())
 
@@ -200,7 +200,7 @@ def _without_duplicates(rows: Sequence[Row], removed: Counter[str]) -> list[Row]
 # -- two sides -----------------------------------------------------------------------------------------
 
 
-def _columns_of_test(test: Table, train: Table, columns: Mapping[str, str]) -> dict[str, str]:
+def columns_of_test(test: Table, train: Table, columns: Mapping[str, str]) -> dict[str, str]:
     """The same columns in the test file; only a source may be missing. Raises `UserError` naming all that are."""
     missing = [name for role, name in columns.items() if name not in test.columns and role != "source"]
     if missing:
@@ -222,8 +222,8 @@ def _not_in_test(name: str, test: Table, train: Table) -> Problem:
 
 def _without_leak(rows: Sequence[Row], test: Sequence[Row], path: str, removed: Counter[str]) -> list[Row]:
     """Training rows whose input is not among the test rows."""
-    held_out = {_key(row) for row in test}
-    train = [row for row in rows if _key(row) not in held_out]
+    held_out = {input_key(row) for row in test}
+    train = [row for row in rows if input_key(row) not in held_out]
     removed["leak"] += len(rows) - len(train)
     if not train:
         raise UserError(
@@ -257,8 +257,8 @@ def _split(rows: Sequence[Row], share: float, task: str, seed: int) -> tuple[lis
     strata: dict[str, dict[Key, None]] = {}
     stratum_of: dict[Key, str] = {}
     for row in rows:
-        stratum = stratum_of.setdefault(_key(row), row.target if task == "classification" else "")
-        strata.setdefault(stratum, {})[_key(row)] = None
+        stratum = stratum_of.setdefault(input_key(row), row.target if task == "classification" else "")
+        strata.setdefault(stratum, {})[input_key(row)] = None
     held_out = _choose({name: list(keys) for name, keys in strata.items()}, share, seed)
     if not held_out:
         raise UserError(
@@ -269,8 +269,8 @@ def _split(rows: Sequence[Row], share: float, task: str, seed: int) -> tuple[lis
                 f"请补充数据，使每个类别至少有 2 条文本（共 {2 * len(strata)} 条），或给出测试文件",
             ),
         )
-    train = [row for row in rows if _key(row) not in held_out]
-    return train, [row for row in rows if _key(row) in held_out]
+    train = [row for row in rows if input_key(row) not in held_out]
+    return train, [row for row in rows if input_key(row) in held_out]
 
 
 def _choose(strata: Mapping[str, list[Key]], share: float, seed: int) -> set[Key]:
@@ -293,9 +293,9 @@ def _merge_references(test: Sequence[Row]) -> tuple[list[Row], int]:
     """Held-out rows with the same input as one, any of their targets being right; and by how many they are fewer."""
     merged: dict[Key, Row] = {}
     for row in test:
-        first = merged.setdefault(_key(row), row)
+        first = merged.setdefault(input_key(row), row)
         if first is not row:
-            merged[_key(row)] = replace(first, targets=tuple(dict.fromkeys((*first.targets, *row.targets))))
+            merged[input_key(row)] = replace(first, targets=tuple(dict.fromkeys((*first.targets, *row.targets))))
     return list(merged.values()), len(test) - len(merged)
 
 
@@ -359,12 +359,12 @@ def _conflict_note(train: Sequence[Row]) -> list[Text]:
     """Training texts that stand there with more than one label."""
     labels: dict[Key, set[str]] = {}
     for row in train:
-        labels.setdefault(_key(row), set()).add(row.target)
+        labels.setdefault(input_key(row), set()).add(row.target)
     count = sum(len(found) > 1 for found in labels.values())
     if not count:
         return []
-    example = next(row for row in train if len(labels[_key(row)]) > 1)
-    named = ", ".join(sorted(labels[_key(example)]))
+    example = next(row for row in train if len(labels[input_key(row)]) > 1)
+    named = ", ".join(sorted(labels[input_key(example)]))
     return [
         {
             "en": f"{count:,} training texts have more than one label, e.g. {example.id} ({named}): no method can be "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from executors.base import Event, Reporter, UserError, silent
+from executors.base import Event, Problem, Reporter, UserError, silent
 from executors.models.catalogue import alias_of, name_problems
 from executors.models.device import choose_device, prepare_torch, prepare_transformers
 from executors.models.fetch import resolve
@@ -27,13 +27,20 @@ BATCH_ROWS_GPU = 256
 CHUNK_ROWS = 256  # texts between two progress events
 
 Role = Literal["query", "document"]
+Pooling = Literal["mean", "cls"]
 
 
 class Embedder:
-    """A sentence encoder. `dimension` of its vectors, `window` in tokens, `sha256` of its weights."""
+    """A sentence encoder. `dimension` of its vectors, `window` in tokens, `sha256` of its weights.
+
+    `pooling` is how token vectors become one: ``mean``, ``cls`` (the first token's), or what else it was trained with.
+    """
+
+    pooling: str = ""
 
     def __init__(self, model: Any, name: str, sha256: str, prompts: Mapping[str, str]) -> None:
         self._model, self._prompts = model, {**model.prompts, **prompts}
+        self.pooling = _pooling_of(model)
         self.name, self.sha256 = name, sha256
         self.dimension = int(model.get_embedding_dimension())
         self.window = int(model.max_seq_length)
@@ -54,6 +61,12 @@ class Embedder:
             report(Event("embed", min(start + CHUNK_ROWS, len(order)), len(order)))
         return out
 
+    def pooled(self, pooling: Pooling) -> Embedder:
+        """This encoder with another pooling, sharing its weights. Raises `UserError` where it has none to replace."""
+        if pooling == self.pooling:
+            return self
+        return Embedder(_with_pooling(self._model, self.name, pooling), self.name, self.sha256, self._prompts)
+
     def count(self, text: str) -> int:
         """Tokens of a text, without the special ones around it."""
         return len(self._model.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
@@ -63,6 +76,33 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: NDArray[np.float32] = vectors / np.maximum(lengths, 1e-12)
     return unit
+
+
+def _pooling_of(model: Any) -> str:
+    """The mode of the model's pooling layer; several modes that are concatenated are joined by ``+``."""
+    modes = next((part.pooling_mode for part in model if hasattr(part, "pooling_mode")), "")
+    return modes if isinstance(modes, str) else "+".join(modes)
+
+
+def _with_pooling(model: Any, name: str, pooling: Pooling) -> Any:
+    """A model of the same modules but for its pooling layer."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling as PoolingLayer
+
+    modules = list(model)
+    places = [n for n, part in enumerate(modules) if hasattr(part, "pooling_mode")]
+    if not places or "+" in _pooling_of(model):
+        raise UserError(
+            f"params.pooling: the encoder '{name}' has no single pooling layer that could be replaced",
+            "leave params.pooling out: it is then pooled as it was trained",
+            Problem(
+                f"params.pooling：编码器“{name}”没有可替换的单一池化层",
+                "请去掉 params.pooling，按其训练时的方式池化",
+            ),
+        )
+    own = modules[places[0]]
+    modules[places[0]] = PoolingLayer(own.embedding_dimension, pooling, own.include_prompt)
+    return SentenceTransformer(modules=modules, device=str(model.device), prompts=model.prompts)
 
 
 def load_embedder(name: str, report: Reporter = silent) -> Embedder:

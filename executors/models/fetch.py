@@ -266,10 +266,11 @@ def _check_weights(path: Path, package: Package) -> None:
 
 def _from_hub(hub_id: str, report: Reporter, free: FreeBytes) -> Path:
     """A snapshot in the Hugging Face cache, its weights checked against the SHA-256 the hub publishes."""
-    import httpx
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import errors as hub
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
+    unanswered: Any = hub.HTTPError  # type: ignore[attr-defined]  # of the client in use: httpx, since 2.4 httpx2
     try:
         info = HfApi().model_info(hub_id, files_metadata=True, timeout=HUB_SECONDS)
         files = {s.rfilename: s for s in info.siblings or () if _is_wanted(s.rfilename)}
@@ -287,7 +288,7 @@ def _from_hub(hub_id: str, report: Reporter, free: FreeBytes) -> Path:
         raise Unavailable("access must be asked for on its page, then `hf auth login`") from error
     except RepositoryNotFoundError as error:
         raise Unavailable("no such model there (or it is private)") from error
-    except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError) as error:
+    except (unanswered, LocalEntryNotFoundError, ConnectionError) as error:
         raise Unavailable(_one_line(error)) from error
     folder = Path(got)
     _check_against_hub(folder, {n: s.lfs.sha256 for n, s in files.items() if s.lfs})

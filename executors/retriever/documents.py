@@ -35,19 +35,11 @@ def read_documents(folder: Path, skipped: list[Problem] | None = None) -> list[D
     root, files = find_files(folder)
     documents, problems = [], []
     for path in files:
-        try:
-            document = _read(path, root)
-        except UserError as error:
-            problems.append(error.problem)
-            continue
-        except OSError as error:
-            why = error.strerror or error
-            problems.append(Problem(f"{path}: cannot be read: {why}", zh=Problem(f"{path}：无法读取：{why}")))
-            continue
-        if document.text.strip():
-            documents.append(document)
+        read = read_document(path, root)
+        if isinstance(read, Document):
+            documents.append(read)
         else:
-            problems.append(Problem(f"{document.path}: no text in it", zh=Problem(f"{document.path}：没有文字")))
+            problems.append(read)
     if not documents:
         details, details_zh = ("".join(f"\n  {p.told(lang).message}" for p in problems[:5]) for lang in ("en", "zh"))
         raise UserError(
@@ -58,6 +50,20 @@ def read_documents(folder: Path, skipped: list[Problem] | None = None) -> list[D
     if skipped is not None:
         skipped += problems
     return documents
+
+
+def read_document(path: Path, root: Path) -> Document | Problem:
+    """One document, named from `root`, or why it cannot be read."""
+    try:
+        document = _read(path, root)
+    except UserError as error:
+        return error.problem
+    except OSError as error:
+        why = error.strerror or error
+        return Problem(f"{path}: cannot be read: {why}", zh=Problem(f"{path}：无法读取：{why}"))
+    if document.text.strip():
+        return document
+    return Problem(f"{document.path}: no text in it", zh=Problem(f"{document.path}：没有文字"))
 
 
 def find_files(folder: Path) -> tuple[Path, list[Path]]:

@@ -126,8 +126,11 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _checkpoint_bytes(model: Any) -> int:
-    """A checkpoint's size: trained weights, and AdamW's two moments of each."""
-    return sum(3 * p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    """A checkpoint's size: the weights (of adapters these alone), and AdamW's two moments of each trained one."""
+    sizes: list[tuple[int, bool]] = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
+    trained = sum(size for size, moves in sizes if moves)
+    saved = trained if hasattr(model, "peft_config") else sum(size for size, _ in sizes)
+    return saved + 2 * trained
 
 
 def _log(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:

@@ -17,6 +17,7 @@ from executors.models import alias_of, choose_device, load_causal, resolve, weig
 from executors.models.device import prepare_peft
 from executors.models.language import can_share
 from executors.targets import numbers
+from executors.tuning.layers import choose_layers, layers_note, trained_share
 from executors.tuning.params import (
     FullParams,
     PeftParams,
@@ -77,8 +78,9 @@ class TuningExecutor(Executor):
             base=job.plan.model,
             sha256=weights_sha256(resolve(job.plan.model, job.report)),
             params=to_dict(params),
-            notes=(*rows.notes(), *_watched_note(len(watched), len(rows.rows))),
+            notes=(*self.notes(model, params), *rows.notes(), *_watched_note(len(watched), len(rows.rows))),
             mean=mean,
+            trained_share=round(trained_share(model), 6),
         )
         job.report(Event("save"))
         model.config.use_cache = True  # the trainer turns it off
@@ -90,6 +92,10 @@ class TuningExecutor(Executor):
     @abstractmethod
     def prepare(self, model: Any, params: Any) -> Any:
         """The model as it is trained: what of it moves, and in which precision."""
+
+    def notes(self, model: Any, params: Any) -> tuple[Text, ...]:
+        """What of the trained model a reader of its score must know."""
+        return ()
 
     @abstractmethod
     def write(self, folder: Path, base: str, model: Any, tokenizer: Any) -> None:
@@ -121,13 +127,16 @@ class PeftExecutor(TuningExecutor):
 
 
 class FullExecutor(TuningExecutor):
-    """All weights are trained, and kept in float32 for it: small steps are lost in half precision."""
+    """The model's own weights are trained, and kept in float32 for it: small steps are lost in half precision."""
 
     method = "full"
     Params = FullParams
 
     def prepare(self, model: Any, params: FullParams) -> Any:
-        return model.float()
+        return choose_layers(model.float(), params)
+
+    def notes(self, model: Any, params: FullParams) -> tuple[Text, ...]:
+        return layers_note(model, params)
 
     def write(self, folder: Path, base: str, model: Any, tokenizer: Any) -> None:
         model.save_pretrained(folder / "model")

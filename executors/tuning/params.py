@@ -39,9 +39,12 @@ class PeftParams(TuningParams):
 
 @dataclass(frozen=True)
 class FullParams(TuningParams):
-    """All weights."""
+    """The model's own weights: all of them, a part of the layers, or all from random ones."""
 
-    checkpoint_steps: int = 50  # each is three times the model's size
+    checkpoint_steps: int = 50  # each holds the whole model, and twice what of it is trained
+    layers: Literal["all", "last", "first_frozen", "scratch"] = "all"
+    trained_layers: int | None = None  # with "last"; None: a quarter of the layers
+    frozen_layers: int | None = None  # with "first_frozen"; None: half of the layers
 
 
 def read_params(kind: type[T], given: Mapping[str, Any]) -> T:
@@ -56,14 +59,16 @@ DEVELOPMENT_FROM = 50  # rows
 DEVELOPMENT_MOST = 200  # rows
 SMALL = 1_000_000_000  # parameters; below, a rate 2.5 times higher was better on held-out rows
 LORA_RATE = 2e-4
+START_FACTOR = 10  # a pre-trained start takes a tenth of the rate that random weights or new adapters do
 
 
 def rate_of(params: TuningParams, model_parameters: int) -> float:
-    """The learning rate: as given, else by the model's size; a tenth of LoRA's where every weight moves."""
+    """The learning rate: as given, else by the model's size; a tenth of LoRA's where trained weights are moved."""
     if params.learning_rate is not None:
         return params.learning_rate
     rate = LORA_RATE * (2.5 if model_parameters < SMALL else 1)
-    return rate if isinstance(params, PeftParams) else rate / 10
+    moves_trained = isinstance(params, FullParams) and params.layers != "scratch"
+    return rate / START_FACTOR if moves_trained else rate
 
 
 def check_params(params: TuningParams) -> list[Problem]:
@@ -90,6 +95,23 @@ def check_params(params: TuningParams) -> list[Problem]:
     ]
     if params.max_length < 16:
         problems.append(Problem(f"params.max_length: must be 16 tokens or more, got {params.max_length}"))
+    return problems + (_check_layers(params) if isinstance(params, FullParams) else [])
+
+
+def _check_layers(params: FullParams) -> list[Problem]:
+    """Counts of layers: above zero, and only beside the choice they belong to."""
+    problems = []
+    for name, choice in (("trained_layers", "last"), ("frozen_layers", "first_frozen")):
+        count = getattr(params, name)
+        if count is not None and count < 1:
+            problems.append(Problem(f"params.{name}: must be 1 or more, got {count}"))
+        if count is not None and params.layers != choice:
+            problems.append(
+                Problem(
+                    f"params.{name}: given with layers={params.layers}, where it has no meaning",
+                    f"params.layers={choice}",
+                )
+            )
     return problems
 
 

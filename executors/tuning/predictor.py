@@ -36,6 +36,7 @@ class Tuned:
     params: dict[str, Any]
     notes: tuple[Text, ...] = ()
     mean: float | None = None  # of a regression's training targets: the answer where the model writes no number
+    trained_share: float | None = None  # of the weights, adapters included, that training could move
 
 
 OpenModel = Callable[[Tuned, Path, Reporter], LanguageModel]
