@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from advisor import words
+from advisor.advice.forms import variants
+from advisor.advice.risks import risks
 from advisor.cards import METHODS, Card, Need, load_cards, why_not
 from advisor.conditions import Value
 from advisor.facts import Assuming, Fact, Facts, assume, load_vocabulary
 from advisor.flowchart import Outcome, Question, Taken, load_chart, walk
-from advisor.forms import variants
 from advisor.moves import Move, Mover, all_moves, next_question, relevant
-from advisor.risks import risks
 from advisor.texts import LANGUAGES, text
 from executors.base import SCHEMA_VERSION, Text
 
@@ -136,7 +136,7 @@ def decide(facts: Facts, run: str = "", inputs: Inputs | None = None, created: s
 
     `quote` is left empty: what it costs is worked out beside it. `created` is now where it is not given.
     """
-    from advisor import advice, ladder  # they build the records defined here
+    from advisor.advice import ladder, warnings  # they build the records defined here
 
     inputs = inputs or Inputs()
     believed = facts.believed()
@@ -161,7 +161,7 @@ def decide(facts: Facts, run: str = "", inputs: Inputs | None = None, created: s
         ladder=ladder.ladder(outcome.methods, view, filled, run, inputs, moves),
         confidence=_confidence(path, filled, Mover(believed, presumed)),
         facts=dict(filled),
-        warnings=advice.warnings(outcome.methods, filled),
+        warnings=warnings.warnings(outcome.methods, filled),
         risks=risks(outcome.methods),
         inputs=inputs,
         sources=_sources(path, ranking, outcome.methods, forms),

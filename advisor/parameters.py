@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import executors
+from advisor.advice.quadrants import FORMS, enough, is_similar, quadrant
 from advisor.decision import Decision
 from advisor.facts import Fact, load_vocabulary
 from advisor.profile.data import DataProfile
 from advisor.profile.model import measure_model
-from advisor.quadrants import FORMS, enough, is_similar, quadrant
 from advisor.texts import text
 from executors.base import Text
 

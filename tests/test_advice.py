@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
+from advisor.advice.forms import variants
+from advisor.advice.quadrants import QUADRANTS, enough, is_similar, place
+from advisor.advice.risks import RISKS, risks
 from advisor.cards import METHODS, load_cards
 from advisor.decision import Decision, decide
 from advisor.facts import Assuming, read_answers
-from advisor.forms import variants
-from advisor.quadrants import QUADRANTS, enough, is_similar, place
 from advisor.report import render
-from advisor.risks import RISKS, risks
 from advisor.texts import LANGUAGES
 from tests.conftest import ROOT
 

@@ -99,3 +99,11 @@ def test_a_screen_that_cannot_show_chinese_gets_question_marks_not_a_traceback(w
     done = subprocess.run(call, capture_output=True, env=environment)
     assert done.returncode == 0, done.stderr.decode()
     assert b"?" in done.stdout
+
+
+def test_a_setting_is_read_as_the_number_or_text_it_looks_like() -> None:
+    from advisor.commands.shared import parse_settings
+
+    given = ("learning_rate=2e-4", "k=5", "instruction=Be brief", "layers=last", "watch=true")
+    expected = {"learning_rate": 2e-4, "k": 5, "instruction": "Be brief", "layers": "last", "watch": True}
+    assert parse_settings(given) == expected

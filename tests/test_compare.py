@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advisor.commands.ask import complete
-from advisor.compare import aged, differ, nearest, part, prices
 from advisor.decision import Decision, Inputs, read_decision
 from advisor.facts import Fact, Facts, load_vocabulary, read_answers
+from advisor.revisit.compare import aged, differ, nearest, part, prices
 from executors.base import write_json
 from tests.samples import DECISION, both
 

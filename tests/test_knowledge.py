@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from advisor.advice.forms import CAPABLE_PARAMETERS
 from advisor.cards import METHODS, load_cards, parse_card
 from advisor.facts import load_vocabulary
 from advisor.flowchart import load_chart
-from advisor.forms import CAPABLE_PARAMETERS
 from advisor.moves import relevant
 from advisor.texts import KNOWLEDGE, LANGUAGES, read_knowledge
 from executors import EXECUTORS

@@ -114,8 +114,11 @@ def test_a_run_is_quoted_with_its_answers_and_inputs(advisor: Advisor, folder: s
 
 
 def test_all_faults_of_a_call_are_told_at_once(advisor: Advisor) -> None:
-    status, _, err = advisor("quote", "--method", "pef", "--gpu", "h10", "--length", "3", "--rows", "0", "--time")
+    wrong = ("--method", "pef", "--gpu", "h10", "--length", "3", "--rows", "0", "--time", "--set", "epoch=3")
+    status, _, err = advisor("quote", *wrong, "--set", "warmup=2")
     assert status == 1
+    assert "did you mean 'epochs'" in err
+    assert err.count("params.warmup: must be from 0 to below 1, got 2") == 1
     assert "did you mean 'peft'" in err
     assert "did you mean 'h100'" in err
     assert "--length: must be a whole number from 16 on, got 3" in err

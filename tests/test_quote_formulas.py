@@ -258,7 +258,7 @@ def kept_bytes(method: str, half: bool, checkpointing: bool, tokens: int) -> flo
 
 KEPT: dict[str, Any] = {
     "vocab_size": 100, "hidden_size": 64, "intermediate_size": 176, "num_hidden_layers": 6, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "tie_word_embeddings": False, "model_type": "llama",
+    "num_key_value_heads": 2, "head_dim": 24, "tie_word_embeddings": False, "model_type": "llama",
 }  # fmt: skip
 
 

@@ -117,7 +117,7 @@ def merge(asked: Facts, measured: Facts) -> tuple[Facts, tuple[Text, ...]]:
 
 def complete(facts: Facts, inputs: Inputs, run: str, warnings: tuple[Text, ...] = ()) -> Decision:
     """The decision with what it will cost."""
-    from advisor.ladder import priced, quoted
+    from advisor.advice.ladder import priced, quoted
     from advisor.quote import quotes
     from advisor.quote.measured import given_of
 

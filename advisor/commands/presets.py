@@ -34,7 +34,7 @@ def command(name: str | None, as_json: bool, lang: str | None) -> None:
         shown = _page(find_preset(name)) if name else [_entry(preset) for preset in load_presets().values()]
         click.echo(json.dumps(shown, ensure_ascii=False, indent=2))
         return
-    from advisor.screen_presets import show_preset, show_presets
+    from advisor.screen.presets import show_preset, show_presets
 
     if name:
         preset = find_preset(name)

@@ -12,13 +12,13 @@ import click
 
 from advisor import runs
 from advisor.commands.shared import console, lang_option, language, load_decision
-from advisor.compare import Difference, aged, differ
 from advisor.decision import Decision, methods_in_words
+from advisor.revisit.compare import Difference, aged, differ
 from advisor.texts import LANGUAGES, say, text
 from executors.base import Text, UserError, to_dict
 
 if TYPE_CHECKING:
-    from advisor.remeasure import Remeasured
+    from advisor.revisit.remeasure import Remeasured
 
 NO_LONGER = 3  # exit status under --exit-code
 EPILOG = """\b
@@ -43,7 +43,7 @@ def command(run: str, save: bool, exit_code: bool, as_json: bool, lang: str | No
     as they were given; what had been measured is renewed.
     """
     from advisor.commands.ask import complete, record
-    from advisor.remeasure import remeasure
+    from advisor.revisit.remeasure import remeasure
 
     folder = runs.find_run(run)
     recorded = load_decision(folder)
@@ -152,8 +152,8 @@ def _show(
     recorded: Decision, difference: Difference, notes: tuple[Text, ...], saved: Decision | None, lang: str
 ) -> None:
     from advisor import words
-    from advisor.beside import by_the_user, fact_told, form_changes, show_difference
     from advisor.screen import bullets
+    from advisor.screen.beside import by_the_user, fact_told, form_changes, show_difference
 
     screen, date = console(), recorded.created[:10]
     screen.print(say("compare.title", lang, run=recorded.run, date=date), style="bold", markup=False)

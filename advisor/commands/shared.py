@@ -75,10 +75,18 @@ def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
     parsed = {}
     for name, _, value in (s.partition("=") for s in settings):
         try:
-            parsed[name.strip()] = yaml.safe_load(value)
+            parsed[name.strip()] = _number(yaml.safe_load(value))
         except yaml.YAMLError:
             parsed[name.strip()] = value
     return parsed
+
+
+def _number(value: Any) -> Any:
+    """``2e-4``, which YAML takes for a text, as the number it is; anything else as it stands."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def merge_inputs(base: Inputs, **given: Any) -> Inputs:

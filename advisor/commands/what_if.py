@@ -9,9 +9,9 @@ import click
 
 from advisor import runs
 from advisor.commands.shared import console, lang_option, language, load_decision
-from advisor.compare import Difference, differ, nearest
 from advisor.decision import Decision
 from advisor.facts import Facts, contradictions, load_vocabulary, read_answers
+from advisor.revisit.compare import Difference, differ, nearest
 from advisor.texts import say
 from executors.base import Problem, UserError, to_dict
 
@@ -122,8 +122,8 @@ def _show(
     changes: tuple[str, ...],
     lang: str,
 ) -> None:
-    from advisor.beside import by_the_user, fact_told, show_difference, show_nearest
     from advisor.screen import bullets
+    from advisor.screen.beside import by_the_user, fact_told, show_difference, show_nearest
 
     screen = console()
     _headline(recorded, difference, changes, lang, screen)
@@ -140,7 +140,7 @@ def _show(
 def _headline(recorded: Decision, difference: Difference, changes: tuple[str, ...], lang: str, screen: Console) -> None:
     """What was changed, and whether the recommendation is another."""
     from advisor import words
-    from advisor.beside import by_the_user, fact_told
+    from advisor.screen.beside import by_the_user, fact_told
 
     told = [fact_told(change, lang) for change in difference.facts if by_the_user(change)]
     screen.print(

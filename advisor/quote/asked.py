@@ -22,7 +22,7 @@ from advisor.quote.shape import Shape, model_shape
 from advisor.quote.situation import CPU_AT_MOST
 from advisor.quote.timed import read_timing
 from advisor.quote.workload import Workload, with_settings, workload_of
-from executors.base import DataSpec, Plan, Problem, UserError, did_you_mean
+from executors.base import DataSpec, Plan, Problem, UserError, did_you_mean, parse_params
 
 SHORTEST = 16  # tokens of a row
 TIMED = ("peft", "full")  # methods whose steps can be timed
@@ -68,8 +68,9 @@ def check(asked: Asked) -> None:
         if value is not None and not (isinstance(value, int) and value >= least):
             zh = Problem(f"{option}：必须是不小于 {least} 的整数，实际是 {value}")
             problems.append(Problem(f"{option}: must be a whole number from {least} on, got {value}", zh=zh))
-    if asked.timing:
-        problems += _cannot_time(asked)
+    settings = {name: value for name, value in asked.params.items() if name != "batch_size"}
+    problems += _wrong_settings(settings) if settings else []
+    problems += _cannot_time(asked) if asked.timing else []
     if problems:
         raise UserError.of(problems)
 
@@ -81,6 +82,21 @@ def _unknown(option: str, name: str, known: Sequence[str] | Mapping[str, Any], k
         f"known to {option}: {listed}",
         Problem(f"{option}：未知的{kind}“{name}”{did_you_mean(name, known, 'zh')}", f"{option} 可选：{listed}"),
     )
+
+
+def _wrong_settings(settings: Mapping[str, Any]) -> list[Problem]:
+    """Every setting that neither method has, or whose value it cannot have."""
+    import executors
+    from executors.tuning.params import check_params
+
+    kinds = [executors.load(method).Params for method in TIMED]
+    names = tuple(dict.fromkeys(item.name for kind in kinds for item in fields(kind)))
+    found = [_unknown("--set", name, names, "参数") for name in settings if name not in names]
+    for kind in kinds:
+        own = {item.name for item in fields(kind)}
+        params, problems = parse_params(kind, {name: value for name, value in settings.items() if name in own})
+        found += problems + (check_params(params) if params else [])
+    return list(dict.fromkeys(found))
 
 
 def _cannot_time(asked: Asked) -> list[Problem]:

@@ -24,9 +24,10 @@ ADAPTERS = ("peft", "preference")  # methods that train matrices beside a frozen
 LIBRARIES = {"cpu": (0.45, 0.52, 0.7), "gpu": (0.4, 0.6, 1.0)}
 """Interpreter and libraries in the process, measured with torch, transformers and peft; of a GPU the driver's context
 and its libraries' workspaces."""
-KEPT_BY_ALLOCATOR = {"cpu": (0.9, 1.5, 2.4), "gpu": (1.0, 1.0, 1.15)}
-"""Times the activations: the C library's allocator does not give all that is freed back, torch's on a GPU hands it out
-again. Measured on a CPU: 1.1 (full) to 1.9 (LoRA, 1,024 tokens)."""
+KEPT_BY_ALLOCATOR = {"gpu": (1.0, 1.0, 1.15), "adapter": (1.0, 1.7, 2.4), "full": (0.9, 0.9, 2.0)}
+"""Times the activations. torch's allocator on a GPU hands freed memory out again; on a CPU the C library's keeps a
+part of it: under an adapter 1.5 to 1.8 times were measured. Where all weights are trained, activations reuse what the
+last step's gradients left: 0.8 to 1.0 times were measured."""
 LOGITS_BYTES = {"cpu": 12, "gpu": 14}  # a token and word: logits, log-probabilities and their gradients in float32
 ANSWER_ROWS, ANSWER_TOKENS = 32, 16_384  # of a batch of rows that are scored, at most; see executors.models.language
 ANSWER_LOGITS = 4096
@@ -128,12 +129,12 @@ def _parts(shape: Shape, method: str, work: Workload, kind: Kind, end: int, fact
     """GB of each part, at the low (0), likely (1) or high (2) end."""
     trained = trained_parameters(shape, method, work.training)
     rows, length = factor * min(work.training.batch_size, max(work.rows, 1)), work.longest[end]
-    kept = KEPT_BY_ALLOCATOR[kind][end]
+    kept = KEPT_BY_ALLOCATOR["gpu" if kind == "gpu" else "adapter" if method in ADAPTERS else "full"][end]
     found = state_bytes(shape, method, trained, kind)
     found["copies"] = 0 if method in ADAPTERS else copy_bytes(shape, kind)
     found["activations"] = kept * activation_bytes(shape, method, work, kind, length, rows, shares=end < 2)
     found["logits"] = logits_bytes(shape, kind, rows * length * work.trained_share)
-    if kind == "gpu" and end < 2:  # gradients appear as the others go, so that only what exceeds them counts
+    if end == 0 or (kind == "gpu" and end == 1):  # gradients appear as the rest goes: only what exceeds it counts
         passing = sum(found[name] for name in ("copies", "activations", "logits"))
         found["gradients"] = max(found["gradients"] - passing, 0.0)
     found["libraries"] = LIBRARIES[kind][end] * 1e9

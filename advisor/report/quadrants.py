@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from advisor.advice.quadrants import QUADRANTS, TRAINED_WHOLE, enough, place
 from advisor.cards import load_cards
 from advisor.conditions import Value
 from advisor.decision import Decision
-from advisor.quadrants import QUADRANTS, TRAINED_WHOLE, enough, place
 from advisor.report.blocks import Block, Cell, Prose, Table
 from advisor.texts import say
 

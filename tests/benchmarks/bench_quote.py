@@ -26,6 +26,7 @@ PAIRS = ((1, 128), (2, 128), (4, 128), (1, 256), (2, 256), (1, 512))
 ROWS, HELD_OUT = 60, 8
 STEPS, TIMED = 30, 20
 ANSWER = 0.2  # share of a row that is trained on
+HEAD = ("run", "peak GB", "quoted", "likely", "timed", "seconds", "quoted", "timed")
 LEFT = "task: generation\ntraining_budget: small\nknowledge_change: static\nfailure: behaviour\n"
 
 
@@ -49,7 +50,9 @@ CASES = [Case(method, *pair) for method in ("peft", "full") for pair in PAIRS]
 
 def main(names: list[str]) -> int:
     cases = [case for case in CASES if case.name in names or not names]
-    return finish("quote", [figure for case in cases for figure in compare(case)])
+    figures = [figure for case in cases for figure in compare(case)]
+    print("\n".join(["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD), *map(line, cases)]))
+    return finish("quote", figures)
 
 
 def compare(case: Case) -> list[Figure]:
@@ -64,6 +67,22 @@ def compare(case: Case) -> list[Figure]:
         for name, value in measured.items()
         for figure in inside(f"{case.name} {stage}", name, value, found[name], narrow=stage == "timed")
     ]
+
+
+def line(case: Case) -> str:
+    """One row of the table in RESULTS.md."""
+    first, later, result = untimed(case), timed(case), run(case)
+
+    def gigabytes(found: dict[str, Any]) -> str:
+        return "{:.2f}–{:.2f}".format(*found["memory_gb"])
+
+    def seconds(found: dict[str, Any]) -> str:
+        return "{:.0f}–{:.0f}".format(*(3600 * end for end in found["train_hours"]))
+
+    peak, took = result["peak_memory_mb"] / 1e3, result["seconds"]["build"]
+    likely = f"{first['memory_point_gb']:.2f} ({first['memory_point_gb'] / peak - 1:+.0%})"
+    cells = (gigabytes(first), likely, gigabytes(later), f"{took:.0f}", seconds(first), seconds(later))
+    return f"| {case.method} {case.batch} × {case.length} | {peak:.2f} | " + " | ".join(cells) + " |"
 
 
 def inside(label: str, name: str, value: float, ends: tuple[float, float], *, narrow: bool) -> list[Figure]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from advisor import formats, words
 from advisor.cards import load_cards
-from advisor.compare import CostChange, Difference, FactChange, Parting, VerdictChange, nearest, step
 from advisor.decision import Decision, Rung, Step
 from advisor.facts import Fact
+from advisor.revisit.compare import CostChange, Difference, FactChange, Parting, VerdictChange, nearest, step
 from advisor.screen import STYLES, block, bullets, grid, styled
 from advisor.texts import say
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from advisor.advice.quadrants import form_of
 from advisor.cards import Memory, load_cards
 from advisor.facts import Assuming
-from advisor.quadrants import form_of
 
 CAPABLE_PARAMETERS = 3e9  # below, in-context learning and chain-of-thought are weak
 FEW_SHOTS = 50  # labelled examples; from here on demonstrations are chosen for each input

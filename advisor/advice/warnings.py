@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from advisor.advice.forms import CAPABLE_PARAMETERS
 from advisor.cards import load_cards
 from advisor.decision import in_words, methods_in_words
 from advisor.facts import Fact
-from advisor.forms import CAPABLE_PARAMETERS
 from advisor.texts import text
 from executors.base import Text
 

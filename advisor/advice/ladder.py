@@ -12,11 +12,11 @@ from typing import Any
 
 import executors
 from advisor import formats
-from advisor.advice import LEAST_EVALUATION, TELLING_EVALUATION
+from advisor.advice.forms import variants
+from advisor.advice.warnings import LEAST_EVALUATION, TELLING_EVALUATION
 from advisor.cards import load_cards
 from advisor.decision import Inputs, Rung, in_words, methods_in_words
 from advisor.facts import Assuming, Fact
-from advisor.forms import variants
 from advisor.moves import Move
 from advisor.texts import LANGUAGES, text
 from executors import EXECUTORS
