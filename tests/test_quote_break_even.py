@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from advisor.facts import Fact, Facts
+from advisor.hardware import exchange
 from advisor.quote import Quote, make_quotes
 from advisor.quote.breakeven import break_even, reach, span_of
+from advisor.quote.show import money, rate_text
 from advisor.quote.situation import situation
 from advisor.texts import read_knowledge, text
 
@@ -108,3 +110,14 @@ def test_dearer_training_is_repaid_later() -> None:
     cheap = quote("peft", 10, (1, 2))
     dear = replace(cheap, train_usd=(20, 40))
     assert break_even(cheap, prompted, known).requests < break_even(dear, prompted, known).requests
+
+
+def test_money_is_shown_in_dollars_or_in_yuan_at_the_dated_rate() -> None:
+    rate, day = exchange()
+    assert money((1.0, 2.0), "usd", "en") == "$1.00–2.00"
+    assert money((1.0, 2.0), "cny", "zh") == f"{rate:.2f}–{2 * rate:.0f} 元"
+    assert money((0.0, 0.0), "cny", "zh") == "0 元"
+    assert money((0.0, 0.001), "cny", "en") == "under ¥0.01"
+    published = datetime.date.fromisoformat(day.as_of)
+    assert "stale" not in rate_text("en", published + datetime.timedelta(days=180))
+    assert "stale" in rate_text("en", published + datetime.timedelta(days=181))

@@ -130,12 +130,7 @@ def measure_basis(asked: Asked) -> Basis:
     work = _workload(asked, facts, settings)
     plans = _plans(methods, asked, settings, work) if asked.inputs.model else {}
     if asked.timing and not plans:
-        zh = Problem("--time：可行的方法中没有可计时的训练步骤", "请指定方法：--method peft 或 --method full")
-        raise UserError(
-            "--time: none of the viable methods has training steps that can be timed",
-            "name one: --method peft, or --method full",
-            zh,
-        )
+        raise _nothing_to_time()
     timings = {name: read_timing(asked.folder, plan) for name, plan in plans.items()} if asked.folder else {}
     given = Given(
         shape=shape,
@@ -144,6 +139,12 @@ def measure_basis(asked: Asked) -> Basis:
         timings={name: timing for name, timing in timings.items() if timing},
     )
     return Basis(facts, methods, given, plans)
+
+
+def _nothing_to_time() -> UserError:
+    zh = Problem("--time：可行的方法中没有可计时的训练步骤", "请指定方法：--method peft 或 --method full")
+    told = "--time: none of the viable methods has training steps that can be timed"
+    return UserError(told, "name one: --method peft, or --method full", zh)
 
 
 def _open_methods(decision: Decision, plan: Plan | None) -> tuple[str, ...]:

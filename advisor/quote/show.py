@@ -55,7 +55,10 @@ def money(ends: Range, currency: str, lang: str) -> str:
     if ends[1] <= 0:
         return say("quote.yuan", lang, value="0")
     rate, _ = exchange()
-    return say("quote.yuan", lang, value=formats.span(rate * ends[0], rate * ends[1], money=True))
+    low, high = (rate * end for end in ends)
+    if high < formats.LEAST_USD:  # the smallest coin of both
+        return say("unit.under", lang, value=say("quote.yuan", lang, value=f"{formats.LEAST_USD}"))
+    return say("quote.yuan", lang, value=formats.span(low, high, money=True))
 
 
 def rate_text(lang: str, today: datetime.date | None = None) -> str:

@@ -21,7 +21,6 @@ from typing import Any
 
 from executors.base import DataSpec, Event, Input, Job, Plan, Problem, Reporter, Row, UserError, silent, to_dict
 
-TIMED = ("peft", "full")  # methods whose steps can be timed
 SYNTHETIC = ""  # the path of a plan's data where rows are to be made up
 WORDS = ("time", "water", "house", "light", "paper", "river", "table", "green", "music", "world", "stone", "train")
 
