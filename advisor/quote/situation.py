@@ -91,18 +91,18 @@ def _shape(facts: Facts, measured: Shape | None) -> tuple[Shape, tuple[Text, ...
 def rig_for(known: Situation, needed: Callable[[Kind], float]) -> Chosen:
     """The machine a job of `needed(kind)` GB would run on: the one that was given or is the user's, where it fits."""
     if known.rig and known.rig.kind == "gpu":
-        return _given_accelerator(known.rig, needed("gpu"))
+        return _given_accelerator(known, known.rig, needed("gpu"))
     memory, count = known.number("gpu_memory_gb"), int(known.number("gpu_count") or 1)
     if memory and known.rig is None:
         own = own_accelerator(memory, count)
         if needed("gpu") <= memory * count * USABLE:
             return own, text("quote.own", gb=f"{memory:g}", name=own.name), (text("quote.as_if_rented"),)
-        return _rented(needed("gpu"), "too_small", have=f"{count} × {memory:g}")
+        return _another(known, needed("gpu"), "too_small", have=f"{count} × {memory:g}")
     if (memory == 0 or known.rig) and known.parameters <= CPU_AT_MOST:
         cpu, named = _cpu(known)
         if needed("cpu") <= (cpu.memory_gb if known.rig else CPU_MEMORY_GB):
             return cpu, text("quote.cpu", cores=cpu.cores), (named,)
-    return _rented(needed("gpu"), "no_gpu" if memory == 0 or known.rig else "gpu_unknown")
+    return _another(known, needed("gpu"), "no_gpu" if memory == 0 or known.rig else "gpu_unknown")
 
 
 def _cpu(known: Situation) -> tuple[Rig, Text]:
@@ -113,19 +113,24 @@ def _cpu(known: Situation) -> tuple[Rig, Text]:
     return reference_cpu(), text("quote.cpu_reference")
 
 
-def _given_accelerator(rig: Rig, needed: float) -> Chosen:
+def _given_accelerator(known: Situation, rig: Rig, needed: float) -> Chosen:
     """As many of the named accelerator as hold the job; as the user's own where it is this machine's."""
     count = max(rig.count, math.ceil(needed / (rig.memory_gb * USABLE)))
     if not rig.rented and count > rig.count:
-        return _rented(needed, "too_small", have=f"{rig.count} × {rig.memory_gb:g}")
+        return _another(known, needed, "too_small", have=f"{rig.count} × {rig.memory_gb:g}")
     rig = replace(rig, count=count)
     name = f"{count} × {rig.name}" if count > 1 else rig.name
     if rig.rented:
-        return rig, text("quote.rented", name=name), ()
+        place = "on_premises" if known.facts.value("privacy") == "on_premises" else "rented"
+        return rig, text(f"quote.{place}", name=name), ()
     return rig, text("quote.own", gb=f"{rig.memory_gb:g}", name=name), (text("quote.as_if_rented"),)
 
 
-def _rented(needed: float, why: str, **values: str) -> Chosen:
+def _another(known: Situation, needed: float, why: str, **values: str) -> Chosen:
+    """A rented machine that holds the job; one of the user's own where the data may not leave the premises."""
     rig = rent(needed)
+    if known.facts.value("privacy") == "on_premises":
+        told = text("quote.to_be_had", needed=gigabytes(needed), name=rig.name)
+        return replace(rig, rented=False), text("quote.on_premises", name=rig.name), (told,)
     told = text(f"quote.{why}", needed=gigabytes(needed), name=rig.name, **values)
     return rig, text("quote.rented", name=rig.name), (told,)
