@@ -315,3 +315,17 @@ def test_hashes_tell_inputs_apart_and_rows_are_found_again(tmp_path: Path) -> No
     assert (repeats.distinct, repeats.duplicates, repeats.conflicting, repeats.pairs) == (3, 1, 1, ((2, 3),))
     assert rows_at(open_stream(path), [3, 6]) == {3: {"text": "a", "label": "y"}, 6: {"text": "c", "label": "x"}}
     assert find_shared(scan, scan) == (5, 3)
+
+
+def test_a_large_file_is_passed_over_once_with_progress_until_it_changes(tmp_path: Path) -> None:
+    path, events = tmp_path / "rows.csv", list[Event]()
+    inputs = Inputs(data=write(path, ROWS * 2000))
+    first = measure_data(inputs, large=1, report=events.append)
+    assert {event.stage for event in events} == {"scan"}
+    assert events[-1].done == events[-1].total == path.stat().st_size
+    seen = len(events)
+    assert measure_data(inputs, large=1, report=events.append) is first
+    assert len(events) == seen
+    write(path, ROWS * 2001)
+    assert measure_data(inputs, large=1, report=events.append) is not first
+    assert len(events) > seen

@@ -63,7 +63,7 @@ def command(
     if not facts and answers is None and not any(given.values()):
         zh = Problem("没有任何已知信息", "请用 --answers 给出回答文件，或在终端中运行 `advisor` 来回答问题")
         raise UserError("nothing to go by", "give --answers FILE, or run `advisor` in a terminal to be asked", zh)
-    folder, decision = recommend(facts, inputs)
+    folder, decision = recommend(facts, inputs, tongue)
     if as_json:
         click.echo((folder / "decision.json").read_text(encoding="utf-8").rstrip())
         return
@@ -84,13 +84,15 @@ def interview(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-def recommend(facts: Facts, inputs: Inputs) -> tuple[Path, Decision]:
+def recommend(facts: Facts, inputs: Inputs, lang: str) -> tuple[Path, Decision]:
     """Measure what can be measured, and record the decision as a new run."""
     warnings: tuple[Text, ...] = ()
     if inputs != Inputs():
         from advisor.profile import measure
+        from advisor.progress import Progress
 
-        profile = measure(inputs, facts)
+        with Progress(lang, console(stderr=True)) as progress:
+            profile = measure(inputs, facts, progress)
         facts, warnings = merge(facts, profile.facts)
         warnings += profile.warnings
     return record(facts, inputs, warnings)

@@ -13,6 +13,7 @@ import click
 from advisor import runs
 from advisor.commands.shared import console, lang_option, language, load_decision
 from advisor.decision import Decision, methods_in_words
+from advisor.progress import Progress
 from advisor.revisit.compare import Difference, aged, differ
 from advisor.texts import LANGUAGES, say, text
 from executors.base import Text, UserError, to_dict
@@ -47,7 +48,9 @@ def command(run: str, save: bool, exit_code: bool, as_json: bool, lang: str | No
 
     folder = runs.find_run(run)
     recorded = load_decision(folder)
-    found = remeasure(recorded)
+    tongue = language(lang)
+    with Progress(tongue, console(stderr=True)) as progress:
+        found = remeasure(recorded, progress)
     after = complete(found.facts, recorded.inputs, recorded.run, found.warnings)
     difference = differ(recorded, after)
     notes = tuple(_notes(folder, recorded, after, found))
@@ -56,7 +59,7 @@ def command(run: str, save: bool, exit_code: bool, as_json: bool, lang: str | No
         data = _as_data(recorded, difference, notes, saved or after, saved)
         click.echo(json.dumps(data, ensure_ascii=False, indent=2))
     else:
-        _show(recorded, difference, notes, saved, language(lang))
+        _show(recorded, difference, notes, saved, tongue)
     if exit_code and not difference.stands:
         click.get_current_context().exit(NO_LONGER)
 

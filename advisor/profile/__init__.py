@@ -16,7 +16,7 @@ from advisor.profile.documents import DocumentsProfile, document_facts, measure_
 from advisor.profile.machine import Machine, machine_facts, measure_machine
 from advisor.profile.model import ModelProfile, measure_model, model_facts
 from advisor.texts import text
-from executors.base import Plan, Problem, Text, UserError
+from executors.base import Plan, Problem, Reporter, Text, UserError, silent
 
 __all__ = ["DataProfile", "DocumentsProfile", "Machine", "ModelProfile", "Profile", "measure", "measure_machine"]
 
@@ -38,7 +38,7 @@ class Profile:
     warnings: tuple[Text, ...] = ()
 
 
-def measure(inputs: Inputs, asked: Facts | None = None) -> Profile:
+def measure(inputs: Inputs, asked: Facts | None = None, report: Reporter = silent) -> Profile:
     """Measure what `inputs` point at, and this machine.
 
     `asked` is what the user has said: a task that was said is not guessed, and accelerators that were said are those of
@@ -48,7 +48,7 @@ def measure(inputs: Inputs, asked: Facts | None = None) -> Profile:
     machine = measure_machine()
     model = faults.of(lambda: measure_model(inputs.model) if inputs.model else None)
     documents = faults.of(lambda: measure_documents(inputs.docs) if inputs.docs else None)
-    data = faults.of(lambda: measure_data(inputs, _task(said)) if inputs.data else None)
+    data = faults.of(lambda: measure_data(inputs, _task(said), report=report) if inputs.data else None)
     faults.refuse()
     facts = Facts() if "gpu_memory_gb" in said or "gpu_count" in said else machine_facts(machine)
     for found in (

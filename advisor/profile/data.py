@@ -6,7 +6,6 @@ large to be held is read in one pass instead (see `rows`), and the sizes of its 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from advisor.decision import Inputs
 from advisor.facts import Fact, Facts
 from advisor.profile.language import count_tokens, languages_of
 from advisor.texts import text
-from executors.base import DataSpec, Row, Text
+from executors.base import DataSpec, Reporter, Row, Text, silent
 
 if TYPE_CHECKING:
     from executors.data import Dataset
@@ -50,31 +49,30 @@ class DataProfile:
     estimated: bool = False
 
 
-def measure_data(inputs: Inputs, task: str | None = None, seed: int = 0, large: int = LARGE) -> DataProfile:
+def measure_data(
+    inputs: Inputs, task: str | None = None, seed: int = 0, large: int = LARGE, report: Reporter = silent
+) -> DataProfile:
     """Read, clean and split `inputs.data`. `task` is used where it is known, else guessed.
 
     Raises `UserError` for data that cannot be used, with every fault in it.
     """
-    if is_large(inputs, large):
-        stamps = tuple(Path(name).stat().st_mtime_ns for name in (inputs.data, inputs.test) if name)
-        return _pass_over(inputs.data, inputs.test, tuple(inputs.columns.items()), task, seed, large, stamps)
-    return split_data(inputs, task, seed)[0]
+    return (
+        _pass_over(inputs, task, seed, large, report) if is_large(inputs, large) else split_data(inputs, task, seed)[0]
+    )
 
 
-@functools.lru_cache(maxsize=4)
-def _pass_over(
-    data: str | None,
-    test: str | None,
-    columns: tuple[tuple[str, str], ...],
-    task: str | None,
-    seed: int,
-    large: int,
-    stamps: tuple[int, ...],
-) -> DataProfile:
-    """One pass costs a minute a gigabyte, and a command asks several times; `stamps` tell when a file has changed."""
+def _pass_over(inputs: Inputs, task: str | None, seed: int, large: int, report: Reporter) -> DataProfile:
+    """One pass costs a minute a gigabyte, and a command asks several times: kept until a file has changed."""
     from advisor.profile.rows import outline
 
-    return outline(Inputs(data, test, columns=dict(columns)), task, seed, large=large).data
+    stamps = tuple(Path(name).stat().st_mtime_ns for name in (inputs.data, inputs.test) if name)
+    key = (inputs.data, inputs.test, *sorted(inputs.columns.items()), task, seed, large, stamps)
+    if key not in _PASSED:
+        _PASSED[key] = outline(inputs, task, seed, report, large).data
+    return _PASSED[key]
+
+
+_PASSED: dict[object, DataProfile] = {}
 
 
 def is_large(inputs: Inputs, large: int = LARGE) -> bool:

@@ -16,7 +16,7 @@ from advisor.facts import Fact, Facts
 from advisor.profile import measure
 from advisor.revisit import known_facts, profile_warnings
 from advisor.texts import LANGUAGES, text
-from executors.base import Text, UserError
+from executors.base import Reporter, Text, UserError, silent
 
 ROWS = ("data", "test", "columns")  # inputs that are measured together
 MACHINE = ("gpu_memory_gb", "gpu_count")
@@ -33,14 +33,14 @@ class Remeasured:
     kept: tuple[str, ...] = ()  # facts that were measured then and not now
 
 
-def remeasure(decision: Decision) -> Remeasured:
+def remeasure(decision: Decision, report: Reporter = silent) -> Remeasured:
     """Measure the inputs of a decision again. Inputs that are gone or unusable are told of, not raised for."""
     known = known_facts(decision)
     asked = Facts({name: fact for name, fact in known.items() if fact.origin == "asked"})
     inputs, lost = _present(decision.inputs)
     if inputs == Inputs() and not any(name in known and name not in asked for name in MACHINE):
         return Remeasured(known, profile_warnings(decision), lost, kept=_left(known, Facts()))
-    measured, warnings, unusable = _measure(inputs, asked)
+    measured, warnings, unusable = _measure(inputs, asked, report)
     renewed = known.with_(*(fact for name, fact in measured.items() if name not in asked))
     differing = tuple(
         _differing(asked[name], fact, decision.run) for name, fact in measured.items() if _differs(name, fact, asked)
@@ -57,16 +57,16 @@ def _present(inputs: Inputs) -> tuple[Inputs, tuple[Text, ...]]:
     return (dataclasses.replace(inputs, docs=None) if "docs" in gone else inputs), told
 
 
-def _measure(inputs: Inputs, asked: Facts) -> tuple[Facts, tuple[Text, ...], tuple[Text, ...]]:
+def _measure(inputs: Inputs, asked: Facts, report: Reporter) -> tuple[Facts, tuple[Text, ...], tuple[Text, ...]]:
     """Facts, warnings, and what could not be measured: where one input is unusable, the others are measured alone."""
     try:
-        profile = measure(inputs, asked)
+        profile = measure(inputs, asked, report)
         return profile.facts, profile.warnings, ()
     except UserError as error:
         parts = _parts(inputs)
         if len(parts) <= 1:
             return Facts(), (), tuple(_unusable(option, error) for option in parts)
-    found = [_measure(part, asked) for part in parts.values()]
+    found = [_measure(part, asked, report) for part in parts.values()]
     facts = Facts().with_(*(fact for measured, _, _ in found for fact in measured.values()))
     warnings = tuple(warning for _, warned, _ in found for warning in warned)
     return facts, warnings, tuple(told for _, _, lost in found for told in lost)
