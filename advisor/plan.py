@@ -133,11 +133,15 @@ def _stand_in(method: str) -> str:
 
 
 def _not_yet(method: str, decision: Decision) -> UserError:
+    """What to run instead: what the ladder has in its place, where the facts allow no near relative; else that."""
     nearest, how = _stand_in(method), load_cards()[method].nearest_how
+    instead = next((rung.runs for rung in decision.ladder if rung.method == method), nearest)
+    if instead != nearest:
+        how = text("plan.instead", nearest=nearest)
     return UserError(
-        f"'{method}' cannot be run by this version; nearest to it is '{nearest}': {how['en']}",
-        f"advisor run {_run(decision)} --method {nearest}",
-        Problem(f"本版本还不能运行“{method}”；最接近的是“{nearest}”：{how['zh']}"),
+        f"'{method}' cannot be run by this version; in its place runs '{instead}': {how['en']}",
+        f"advisor run {_run(decision)} --method {instead}",
+        Problem(f"本版本还不能运行“{method}”，可先运行“{instead}”：{how['zh']}"),
     )
 
 

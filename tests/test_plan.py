@@ -10,9 +10,9 @@ import yaml
 
 import executors
 from advisor.cards import METHODS, load_cards
-from advisor.decision import Confidence, Decision, Inputs
+from advisor.decision import Confidence, Decision, Inputs, decide
 from advisor.estimate import Rows, estimate_seconds
-from advisor.facts import Fact
+from advisor.facts import Fact, read_answers
 from advisor.plan import RUNNABLE_FORMS, choose_method, make_plan, read_plan, write_plan
 from advisor.profile.machine import Machine
 from advisor.texts import read_knowledge
@@ -310,3 +310,13 @@ def test_a_file_that_is_no_plan_is_a_users_error(content: str, tmp_path: Path) -
         read_plan(tmp_path / "plan.yaml")
     with pytest.raises(UserError, match="no plan"):
         read_plan(tmp_path / "other.yaml")
+
+
+def test_where_the_nearest_method_is_ruled_out_the_refusal_names_what_runs() -> None:
+    fast = read_answers({"task": "extraction", "latency": "tight", "labelled_examples": 2000, "failure": "behaviour"})
+    known = decide(fast)
+    assert known.methods == ("small_encoder",)
+    with pytest.raises(UserError) as refused:
+        make_plan(known, Inputs())
+    assert "in its place runs 'prompt': its nearest relative, 'probe', does not fit" in refused.value.message
+    assert "--method prompt" in refused.value.hint

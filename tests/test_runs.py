@@ -46,3 +46,9 @@ def test_a_new_run_is_the_last(workdir: Path, monkeypatch: pytest.MonkeyPatch) -
     folder = runs.new_run()
     assert folder.parent == Path("elsewhere")
     assert runs.find_run("last") == folder
+
+
+def test_runs_made_at_once_are_in_the_order_they_were_made(workdir: Path) -> None:
+    made = [runs.new_run() for _ in range(100)]
+    assert len(set(made)) == 100
+    assert runs.all_runs() == made

@@ -37,7 +37,10 @@ Examples:
 
 @click.command("run", epilog=EPILOG)
 @click.argument("run", default="last")
-@click.option("--method", help="Run this method instead of the recommended one, in a new run.")
+@click.option(
+    "--method",
+    help="Run this method instead (in a new run where this one is taken).",
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the method.")
 @click.option("--seed", type=int, help="Seed of the split and of every random choice (default 0).")
 @click.option("--dry-run", is_flag=True, help="Write and show the plan and its estimate; run nothing.")
