@@ -488,6 +488,7 @@ def test_a_pilot_comes_before_labels_are_bought() -> None:
         ({"label_quality": "synthetic"}, "come from a model"),
         ({"model_parameters": 135_000_000}, "about 3 billion"),
         ({"knowledge_change": "live", "task": "dialogue"}, "tools"),
+        ({"task": "structured_output", "needs_actions": True, "failure": "behaviour"}, "tools"),
         ({"knowledge_change": "daily", "failure": "behaviour"}, "no body of text was named"),
     ],
 )

@@ -90,7 +90,7 @@ def _about_serving(methods: Sequence[str], known: _Lookup) -> Iterator[Text]:
         yield text("decision.warn_on_premises")
     if known["privacy"] == "public_api" and known["knowledge_private"] is True:
         yield text("decision.warn_private_to_api")
-    if "rag" in methods and (known["needs_actions"] is True or known["knowledge_change"] == "live"):
+    if known["needs_actions"] is True or ("rag" in methods and known["knowledge_change"] == "live"):
         yield text("decision.warn_tools", what=load_cards()["tools"].what)
     if known["error_cost"] == "high":
         yield text("decision.warn_error_cost")
