@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench bench-main bench-profile bench-quote clean
+.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote clean
 
 demo: .venv/ready
 	$(BIN)/advisor fetch
@@ -25,13 +25,13 @@ format: .venv/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-main bench-profile bench-quote
+bench: bench-main bench-decision bench-profile bench-quote
 
 bench-main: .venv/ready-dev
 	$(BIN)/advisor fetch
 	$(BIN)/python -m tests.benchmarks.bench_main
 
-bench-profile bench-quote: bench-%: .venv/ready-dev
+bench-decision bench-profile bench-quote: bench-%: .venv/ready-dev
 	$(BIN)/advisor fetch
 	$(BIN)/python -m tests.benchmarks.bench_$*
 
