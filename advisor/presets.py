@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from advisor.answers import contradictions
 from advisor.conditions import Value, translated
 from advisor.decision import Decision, decide
-from advisor.facts import Fact, Facts, contradictions, load_vocabulary, presumed, wrong_value
+from advisor.facts import Fact, Facts, load_vocabulary, presumed, wrong_value
 from advisor.texts import KNOWLEDGE, read_knowledge, text
 from executors.base import Problem, Text, UserError, did_you_mean
 

@@ -14,9 +14,10 @@ import yaml
 from advisor.advice.forms import variants
 from advisor.advice.quadrants import QUADRANTS, enough, is_similar, place
 from advisor.advice.risks import RISKS, risks
+from advisor.answers import read_answers
 from advisor.cards import METHODS, load_cards
 from advisor.decision import Decision, decide
-from advisor.facts import Assuming, read_answers
+from advisor.facts import Assuming
 from advisor.report import render
 from advisor.texts import LANGUAGES
 from tests.conftest import ROOT

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advisor.answers import read_answers
 from advisor.commands.ask import complete
 from advisor.decision import Decision, Inputs, read_decision
-from advisor.facts import Fact, Facts, load_vocabulary, read_answers
+from advisor.facts import Fact, Facts, load_vocabulary
 from advisor.revisit.compare import aged, differ, nearest, part, prices
 from executors.base import write_json
 from tests.samples import DECISION, both

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from advisor import report
+from advisor.answers import read_answers
 from advisor.curves import (
     METHODS,
     TUNING,
@@ -25,7 +26,6 @@ from advisor.curves import (
     read,
 )
 from advisor.decision import Decision, decide
-from advisor.facts import read_answers
 from advisor.report.curves import in_brief
 from advisor.report.lines import BOTTOM, LEFT, RIGHT, TOP, Curve, Scale, draw
 from advisor.texts import KNOWLEDGE, LANGUAGES, read_knowledge, say

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from advisor.answers import read_answers
 from advisor.cards import METHODS
 from advisor.decision import Decision, decide, next_question, read_decision
-from advisor.facts import Assuming, Fact, Facts, load_vocabulary, read_answers
+from advisor.facts import Assuming, Fact, Facts, load_vocabulary
 from advisor.flowchart import load_chart, methods_for
 from advisor.moves import all_moves
 from executors.base import write_json

@@ -15,13 +15,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from advisor import report
+from advisor.answers import read_answers
 from advisor.decision import Decision, decide
 from advisor.drawing.mermaid import draw_mermaid, draw_mermaid_trail
 from advisor.drawing.outline import draw_outline
 from advisor.drawing.scene import Box, Link, Scene, path_alone, retrace, scene
 from advisor.drawing.svg import COLOURS, draw_chart, draw_chart_file
 from advisor.drawing.trail import PAGES, draw_trail
-from advisor.facts import read_answers
 from advisor.flowchart import load_chart
 from advisor.texts import LANGUAGES
 from executors.base import UserError, write_json

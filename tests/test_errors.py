@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from advisor.answers import read_answers
 from advisor.decision import Inputs
-from advisor.facts import read_answers
 from advisor.interview import TerminalAsker
 from advisor.plan import choose_method, require
 from advisor.profile.model import measure_model

@@ -7,17 +7,8 @@ from typing import Any
 
 import pytest
 
-from advisor.facts import (
-    Assuming,
-    Fact,
-    Facts,
-    assume,
-    load_vocabulary,
-    parse_value,
-    parse_vocabulary,
-    read_answers,
-    write_answers,
-)
+from advisor.answers import read_answers, write_answers
+from advisor.facts import Assuming, Fact, Facts, assume, load_vocabulary, parse_value, parse_vocabulary
 from executors.base import UserError
 
 

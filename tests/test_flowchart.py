@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from advisor.answers import read_answers
 from advisor.cards import METHODS, Memory, load_cards
 from advisor.decision import decide
-from advisor.facts import Assuming, Fact, Facts, Known, load_vocabulary, read_answers
+from advisor.facts import Assuming, Fact, Facts, Known, load_vocabulary
 from advisor.flowchart import Chart, Outcome, Question, load_chart, methods_for, parse_chart, read_chart, walk
 from advisor.moves import relevant, sample
 from advisor.texts import read_yaml

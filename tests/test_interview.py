@@ -14,8 +14,9 @@ from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
+from advisor.answers import read_answers
 from advisor.decision import Inputs
-from advisor.facts import Fact, Facts, load_vocabulary, read_answers
+from advisor.facts import Fact, Facts, load_vocabulary
 from advisor.interview import (
     Option,
     Prompt,

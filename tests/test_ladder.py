@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 import executors
 from advisor.advice.ladder import ORDER, PILOT, rows_to_score
+from advisor.answers import read_answers
 from advisor.cards import load_cards
 from advisor.cli import COMMANDS, cli
 from advisor.commands.ask import complete
 from advisor.decision import Decision, Inputs
-from advisor.facts import Fact, Facts, load_vocabulary, read_answers
+from advisor.facts import Fact, Facts, load_vocabulary
 from advisor.texts import LANGUAGES
 from executors import EXECUTORS
 from tests.conftest import ROOT

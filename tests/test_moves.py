@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from advisor.answers import read_answers
 from advisor.conditions import Value
 from advisor.decision import decide
-from advisor.facts import Assuming, FactSpec, load_vocabulary, read_answers
+from advisor.facts import Assuming, FactSpec, load_vocabulary
 from advisor.flowchart import load_chart, methods_for
 from advisor.moves import Move, all_moves, relevant
 

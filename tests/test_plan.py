@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 import executors
+from advisor.answers import read_answers
 from advisor.cards import METHODS, load_cards
 from advisor.decision import Confidence, Decision, Inputs, decide
 from advisor.estimate import Rows, estimate_seconds
-from advisor.facts import Fact, read_answers
+from advisor.facts import Fact
 from advisor.plan import RUNNABLE_FORMS, choose_method, make_plan, read_plan, write_plan
 from advisor.profile.machine import Machine
 from advisor.texts import read_knowledge

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from advisor.answers import read_answers, write_answers
 from advisor.decision import Inputs, decide, next_question
-from advisor.facts import Fact, Facts, assume, presumed, read_answers, write_answers
+from advisor.facts import Fact, Facts, assume, presumed
 from advisor.interview import run
 from advisor.interview.asking import Measured, Prompt, Reply, Signal
 from advisor.presets import Preset, advise, find_preset, load_presets, parse_presets

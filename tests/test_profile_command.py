@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from advisor.answers import read_answers
 from advisor.decision import Inputs
-from advisor.facts import read_answers
 from advisor.profile.documents import measure_documents
 from advisor.profile.examine import examine
 from advisor.profile.lengths import Counter

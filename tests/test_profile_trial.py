@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from advisor.facts import read_answers
+from advisor.answers import read_answers
 from advisor.profile import domain, trial
 from advisor.profile.domain import judge, language_of, measure_domain, read_reference
 from advisor.profile.trial import competence

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from advisor import report
+from advisor.answers import read_answers
 from advisor.decision import Decision, Flip, Inputs, decide
-from advisor.facts import read_answers
 from advisor.report.page import compare, make_page, run_command
 from advisor.texts import LANGUAGES, say
 from executors.base import Result, Score

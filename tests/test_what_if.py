@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from advisor.answers import read_answers
 from advisor.commands.what_if import apply
 from advisor.conditions import Value
 from advisor.decision import decide
-from advisor.facts import Fact, Facts, load_vocabulary, read_answers
+from advisor.facts import Fact, Facts, load_vocabulary
 from advisor.texts import LANGUAGES, say
 
 Advisor = Callable[..., tuple[int, str, str]]

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from advisor import runs
+from advisor.answers import read_answers, write_answers
 from advisor.commands.shared import (
     console,
     input_options,
@@ -18,7 +19,7 @@ from advisor.commands.shared import (
     save_decision,
 )
 from advisor.decision import Decision, Inputs, decide
-from advisor.facts import Facts, read_answers, write_answers
+from advisor.facts import Facts
 from advisor.texts import say, text
 from executors.base import Plan, Problem, Text, UserError
 

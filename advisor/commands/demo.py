@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from advisor import runs
+from advisor.answers import write_answers
 from advisor.commands.ask import complete
 from advisor.commands.run import execute
 from advisor.commands.shared import console, lang_option, language, save_decision
-from advisor.facts import Facts, write_answers
+from advisor.facts import Facts
 from advisor.texts import say
 from executors.base import Input
 

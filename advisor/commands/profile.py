@@ -49,7 +49,7 @@ def command(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(*([say("profile.interrupted", tongue)] if trials else [])) from None
     if save:
-        from advisor.facts import write_answers
+        from advisor.answers import write_answers
 
         write_answers(Path(save), found.facts)
     if as_json:

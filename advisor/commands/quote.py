@@ -92,8 +92,9 @@ def command(
 
 def _asked(run: str | None, answers: str | None, wishes: dict[str, Any], **given: Any) -> Asked:
     """The facts and inputs of the call: of a run that is named, or of answers and inputs."""
+    from advisor.answers import read_answers
     from advisor.decision import Inputs
-    from advisor.facts import Facts, read_answers
+    from advisor.facts import Facts
 
     fresh = answers or any(given.values()) or wishes["methods"] or wishes["gpu"]
     if run is None and fresh:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from advisor import runs
+from advisor.answers import contradictions, read_answers
 from advisor.commands.shared import console, lang_option, language, load_decision
 from advisor.decision import Decision
-from advisor.facts import Facts, contradictions, load_vocabulary, read_answers
+from advisor.facts import Facts, load_vocabulary
 from advisor.revisit.compare import Difference, differ, nearest
 from advisor.texts import say
 from executors.base import Problem, UserError, to_dict

@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.cells import cell_len, set_cell_size
 
 from advisor import formats, words
+from advisor.answers import contradictions
 from advisor.decision import Inputs, next_question
-from advisor.facts import Assuming, Fact, Facts, FactSpec, contradictions, load_vocabulary, parse_value
+from advisor.facts import Assuming, Fact, Facts, FactSpec, load_vocabulary, parse_value
 from advisor.interview.asking import Option, Prompt, Reply, Signal
 from advisor.interview.gauge import Gauge
 from advisor.texts import LANGUAGES, say

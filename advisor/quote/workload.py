@@ -23,7 +23,6 @@ AFTER_INPUT = 6  # of these, what follows the input
 LABEL_TOKENS = 6  # a label that the instruction names
 SHARING_GAIN, SHARED_MOST = 0.9, 4096  # when rows share what they begin with; see executors.tuning.batches
 SPREAD = (1.5, 3.0)  # the longest batch and the longest rows, in mean lengths, where rows vary
-LAST_SHARE, FROZEN_SHARE = 0.25, 0.5  # of the layers, where a partial tuning does not say how many
 HELD_OUT = 200.0  # rows that are scored, where their number is not known
 DEVELOPMENT = (50, 200)  # rows from which some are held out to watch the loss on, and how many at most
 
@@ -63,11 +62,13 @@ class Training:
 
     def layers_share(self, depth: float) -> float:
         """The share of `depth` layers whose weights move."""
+        if self.layers not in ("last", "first_frozen"):
+            return 1.0
+        from executors.tuning.params import FROZEN_SHARE, LAST_SHARE
+
         if self.layers == "last":
             return min(self.trained_layers / depth, 1.0) if self.trained_layers else LAST_SHARE
-        if self.layers == "first_frozen":
-            return max(1 - self.frozen_layers / depth, 0.0) if self.frozen_layers else 1 - FROZEN_SHARE
-        return 1.0
+        return max(1 - self.frozen_layers / depth, 0.0) if self.frozen_layers else 1 - FROZEN_SHARE
 
     def saved_every(self, method: str) -> int:
         """Optimizer steps between checkpoints."""

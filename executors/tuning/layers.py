@@ -13,10 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from executors.base import Problem, Text, UserError
-from executors.tuning.params import FullParams
-
-LAST_SHARE = 0.25  # of the layers, where `trained_layers` is not given
-FROZEN_SHARE = 0.5  # of the layers, where `frozen_layers` is not given
+from executors.tuning.params import FROZEN_SHARE, LAST_SHARE, FullParams
 
 
 def choose_layers(model: Any, params: FullParams) -> Any:

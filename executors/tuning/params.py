@@ -67,6 +67,10 @@ FULL_RATE = {  # shares of LoRA's rate: a pre-trained start takes a tenth of wha
 }
 
 
+LAST_SHARE = 0.25  # of the layers, where `trained_layers` is not given
+FROZEN_SHARE = 0.5  # of the layers, where `frozen_layers` is not given
+
+
 def rate_of(params: TuningParams, model_parameters: int) -> float:
     """The learning rate: as given, else by the model's size and by how much of what it has learnt is moved."""
     if params.learning_rate is not None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import yaml
 
+from advisor.answers import read_answers
 from advisor.decision import decide, next_question
-from advisor.facts import Facts, read_answers
+from advisor.facts import Facts
 from tests.benchmarks.harness import ROOT, Figure, finish
 
 ALWAYS = ("peft", "rag", "prompt")

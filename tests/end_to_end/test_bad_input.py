@@ -148,7 +148,13 @@ def test_ctrl_c_exits_130_and_says_what_is_kept(decided: Path) -> None:
     rows = ROWS + "".join(f"more of apple {n},apple\n" for n in range(20000))
     Path("many.csv").write_text(rows, encoding="utf-8")
     call = [sys.executable, "-m", "advisor", "run", decided.name, "--method", "probe", "--data", "many.csv"]
-    process = subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        call,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests started with `&` inherit "ignore"
+    )
     deadline = time.monotonic() + 120
     assert process.stderr is not None
     for line in process.stderr:  # wait until the work has begun
