@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing outside the repository may decide a test
 os.environ.setdefault("ADVISOR_DEVICE", "cpu")  # results are compared to the bit; tests/gpu asks for the GPU itself
@@ -14,6 +16,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "knowledge" / "demo"
+
+
+def published_cases() -> list[dict[str, Any]]:
+    """Decisions that were published, each with answers, accept and reject; none where this machine has none."""
+    data = os.environ.get("ADVISOR_BENCH_DATA")
+    path = (Path(data).parent if data else ROOT.parent / "shared") / "cases-dev.yaml"
+    return list(yaml.safe_load(path.read_text(encoding="utf-8"))["cases"]) if path.is_file() else []
+
+
+@pytest.fixture(scope="session")
+def cases() -> list[dict[str, Any]]:
+    """The published cases; skips without them."""
+    return published_cases() or pytest.skip("no published cases: set ADVISOR_BENCH_DATA to the folder beside them")
 
 
 @pytest.fixture

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import html
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from advisor.advice.forms import variants
 from advisor.advice.quadrants import QUADRANTS, enough, is_similar, place
@@ -20,7 +17,6 @@ from advisor.decision import Decision, decide
 from advisor.facts import Assuming
 from advisor.report import render
 from advisor.texts import LANGUAGES
-from tests.conftest import ROOT
 
 BIG, SMALL = 8 * 10**9, 10**9
 NAMES = {
@@ -226,16 +222,6 @@ def test_rewards_that_a_program_gives_are_explained_wherever_they_are_possible(
 
 
 # -- risks ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cases() -> list[dict[str, Any]]:
-    data = os.environ.get("ADVISOR_BENCH_DATA")
-    path = (Path(data).parent if data else ROOT.parent / "shared") / "cases-dev.yaml"
-    if not path.is_file():
-        pytest.skip(f"no published cases at {path.name}: set ADVISOR_BENCH_DATA to the folder beside them")
-    found: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["cases"]
-    return found
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from advisor.answers import read_answers
 from advisor.cards import METHODS
@@ -19,8 +17,6 @@ from advisor.facts import Assuming, Fact, Facts, load_vocabulary
 from advisor.flowchart import load_chart, methods_for
 from advisor.moves import all_moves
 from executors.base import write_json
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def decided(**answers: Any) -> Decision:
@@ -32,16 +28,6 @@ def methods(answers: dict[str, Any]) -> set[str]:
 
 
 # -- published cases -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def cases() -> list[dict[str, Any]]:
-    data = os.environ.get("ADVISOR_BENCH_DATA")
-    path = (Path(data).parent if data else ROOT.parent / "shared") / "cases-dev.yaml"
-    if not path.is_file():
-        pytest.skip(f"no published cases at {path.name}: set ADVISOR_BENCH_DATA to the folder beside them")
-    found: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["cases"]
-    return found
 
 
 def same(one: list[str], other: set[str]) -> bool:

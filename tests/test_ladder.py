@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import click
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +21,7 @@ from advisor.decision import Decision, Inputs
 from advisor.facts import Fact, Facts, load_vocabulary
 from advisor.texts import LANGUAGES
 from executors import EXECUTORS
-from tests.conftest import ROOT
+from tests.conftest import published_cases
 
 SITUATIONS: dict[str, dict[str, Any]] = {
     "nothing known": {},
@@ -71,15 +68,7 @@ SITUATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def cases() -> dict[str, dict[str, Any]]:
-    """The published cases, where they are at hand; they stand beside the public data."""
-    data = os.environ.get("ADVISOR_BENCH_DATA")
-    path = (Path(data).parent if data else ROOT.parent / "shared") / "cases-dev.yaml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))["cases"] if path.is_file() else []
-    return {case["id"]: case["answers"] for case in found}
-
-
-ALL = SITUATIONS | cases()
+ALL = SITUATIONS | {case["id"]: case["answers"] for case in published_cases()}
 
 
 def decided(answers: dict[str, Any], inputs: Inputs | None = None) -> Decision:
@@ -105,7 +94,8 @@ def test_every_command_parses_as_it_is_printed(decision: Decision) -> None:
     for rung in decision.ladder:
         inside = [found for told in rung.gate.values() for found in re.findall(r"advisor [\w-]+ r1[\w= -]*", told)]
         for command in (rung.command, *inside):
-            parsed(command)
+            found, context = parsed(command)
+            assert context.info_name == found.name
 
 
 def test_every_method_in_a_command_is_one_that_runs(decision: Decision) -> None:

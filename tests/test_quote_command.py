@@ -215,3 +215,15 @@ def test_events_of_timed_steps_reach_the_caller(tiny: str) -> None:
     assert [event.done for event in seen if event.stage == "train"] == [0, 1, 2]
     assert timing.device == "cpu float32"
     assert timing.peak_gb > 0.2
+
+
+def test_answers_stand_over_those_of_the_run(advisor: Advisor) -> None:
+    Path("first.yaml").write_text("failure: behaviour\nlabelled_examples: 900\ntask: generation\n", encoding="utf-8")
+    Path("more.yaml").write_text("labelled_examples: 9000\n", encoding="utf-8")
+    assert advisor("ask", "--answers", "first.yaml")[0] == 0
+    hours = []
+    for options in ((), ("--answers", "more.yaml")):
+        status, out, err = advisor("quote", "last", "--method", "peft", "--json", *options)
+        assert status == 0, err
+        hours.append(json.loads(out)["quotes"]["peft"]["train_hours"])
+    assert hours[1][0] > 2 * hours[0][0]

@@ -11,6 +11,7 @@ import click
 from advisor import runs
 from advisor.answers import read_answers, write_answers
 from advisor.commands.shared import (
+    answers_source,
     console,
     input_options,
     lang_option,
@@ -140,12 +141,7 @@ def _start(preset: str | None, answers: str | None) -> Facts:
     from advisor.presets import find_preset
 
     assumed = find_preset(preset).facts() if preset else Facts()
-    return assumed.with_(*read_answers(_answers_source(answers)).values()) if answers else assumed
-
-
-def _answers_source(name: str) -> Path:
-    """The answers' file. Standard input is taken through a file descriptor's path, so one reader serves both."""
-    return Path("/dev/stdin") if name == "-" else Path(name)
+    return assumed.with_(*read_answers(answers_source(answers)).values()) if answers else assumed
 
 
 def _interview(lang: str, facts: Facts, inputs: Inputs) -> None:

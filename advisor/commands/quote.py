@@ -10,6 +10,7 @@ import click
 
 from advisor import runs
 from advisor.commands.shared import (
+    answers_source,
     console,
     input_options,
     lang_option,
@@ -19,6 +20,7 @@ from advisor.commands.shared import (
     parse_columns,
     parse_settings,
 )
+from advisor.progress import Progress
 from advisor.quote.asked import Asked, Basis
 from advisor.quote.record import Quote
 from advisor.texts import say
@@ -79,7 +81,8 @@ def command(
     asked = _asked(run, answers, wishes, columns=parse_columns(columns), **given)
     asked = dataclasses.replace(asked, params=params, **wishes)
     check(asked)
-    basis = measure_basis(asked)
+    with Progress(tongue, console(stderr=True)) as progress:
+        basis = measure_basis(asked, progress)
     if asked.timing:
         basis = _timed(asked, basis, tongue)
     quotes = make_quotes(basis.facts, basis.methods, given=basis.given)
@@ -96,27 +99,23 @@ def _asked(run: str | None, answers: str | None, wishes: dict[str, Any], **given
     from advisor.decision import Inputs
     from advisor.facts import Facts
 
+    said = read_answers(answers_source(answers)) if answers else Facts()
     fresh = answers or any(given.values()) or wishes["methods"] or wishes["gpu"]
     if run is None and fresh:
-        from advisor.commands.ask import _answers_source
-
-        facts = read_answers(_answers_source(answers)) if answers else Facts()
-        return Asked(facts=facts, inputs=Inputs(**given))
+        return Asked(facts=said, inputs=Inputs(**given))
     from advisor.commands.run import read_plan_of
     from advisor.revisit import known_facts
 
     folder = runs.find_run(run or "last")
     decision = load_decision(folder)
     inputs = merge_inputs(decision.inputs, **given)
-    facts = known_facts(decision)
-    facts = facts.with_(*read_answers(_answers_source(answers)).values()) if answers else facts
+    facts = known_facts(decision).with_(*said.values())
     return Asked(facts=facts, inputs=inputs, plan=read_plan_of(folder), folder=folder)
 
 
 def _timed(asked: Asked, basis: Basis, lang: str) -> Basis:
     """The basis with what real steps took; said before, shown while, kept after."""
     from advisor import formats, words
-    from advisor.progress import Progress
     from advisor.quote.situation import situation
     from advisor.quote.timed import keep_timing
     from advisor.quote.tuned import timed_seconds

@@ -46,6 +46,11 @@ def language(lang: str | None) -> str:
     return choose_language(lang or (context.find_root().obj or {}).get("lang"))
 
 
+def answers_source(name: str) -> Path:
+    """The answers' file. Standard input is taken through a file descriptor's path, so one reader serves both."""
+    return Path("/dev/stdin") if name == "-" else Path(name)
+
+
 def parse_columns(text: str | None) -> dict[str, str]:
     """``text=body,label=intent`` as a mapping. Raises `UserError` naming every part that is not ``role=column``."""
     parts = [part.strip() for part in (text or "").split(",") if part.strip()]

@@ -22,7 +22,7 @@ from advisor.quote.shape import Shape, model_shape
 from advisor.quote.situation import CPU_AT_MOST
 from advisor.quote.timed import read_timing
 from advisor.quote.workload import Workload, with_settings, workload_of
-from executors.base import DataSpec, Plan, Problem, UserError, did_you_mean, parse_params
+from executors.base import DataSpec, Plan, Problem, Reporter, UserError, did_you_mean, parse_params, silent
 
 SHORTEST = 16  # tokens of a row
 TIMED = ("peft", "full")  # methods whose steps can be timed
@@ -117,11 +117,11 @@ def _cannot_time(asked: Asked) -> list[Problem]:
     return problems
 
 
-def measure_basis(asked: Asked) -> Basis:
+def measure_basis(asked: Asked, report: Reporter = silent) -> Basis:
     """Measure inputs and machine, and settle what to quote. Raises `UserError` for inputs that cannot be used."""
     from advisor.profile import measure
 
-    profile = measure(asked.inputs, asked.facts)
+    profile = measure(asked.inputs, asked.facts, report)
     facts = asked.facts.with_(*profile.facts.values())
     decision = decide(facts, inputs=asked.inputs)
     methods = asked.methods or _open_methods(decision, asked.plan)
