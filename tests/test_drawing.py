@@ -372,3 +372,9 @@ def test_an_unknown_run_is_a_users_error(workdir: Path, advisor: Advisor) -> Non
     status, out, err = advisor("chart", "nowhere")
     assert (status, out) == (1, "")
     assert "nowhere" in err
+
+
+def test_a_report_into_a_folder_that_is_missing_is_refused_the_same_way(run: str, advisor: Advisor) -> None:
+    status, out, err = advisor("report", "last", "--format", "html", "--output", "pages/report.html")
+    assert (status, out) == (1, "")
+    assert "--output: there is no folder pages" in err

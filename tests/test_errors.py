@@ -29,6 +29,7 @@ from tests.test_interview import Ruler, Scripted, interview
 HAN = range(0x4E00, 0x9FFF)
 ROWS = "text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(20))
 INTERVIEW = (  # every module whose errors the interview shows
+    "advisor/answers.py",
     "advisor/facts.py",
     "advisor/plan.py",
     "advisor/profile",

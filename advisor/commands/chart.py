@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from advisor.commands.shared import console, lang_option, language, load_decision
-from executors.base import Problem, UserError
+from advisor.commands.shared import console, lang_option, language, load_decision, write_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,15 +50,8 @@ def command(run: str | None, kind: str, output: str | None, lang: str | None) ->
     if output is None:
         click.echo(text.rstrip("\n"))
         return
-    _write(Path(output), text)
+    write_output(Path(output), text)
     click.echo(output)
-
-
-def _write(target: Path, text: str) -> None:
-    if not target.parent.is_dir():
-        zh = Problem(f"--output：没有文件夹 {target.parent}", "请先创建它，或换一个路径")
-        raise UserError(f"--output: there is no folder {target.parent}", "make it first, or name another", zh)
-    target.write_text(text, encoding="utf-8")
 
 
 def _decision(run: str) -> Decision:

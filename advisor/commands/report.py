@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from advisor import runs
-from advisor.commands.shared import lang_option, language, load_decision
+from advisor.commands.shared import lang_option, language, load_decision, write_output
 
 EPILOG = """\b
 Examples:
@@ -35,7 +35,7 @@ def command(run: str, kind: str, output: str | None, show: bool, lang: str | Non
         click.echo(page.rstrip("\n"))
         return
     target = Path(output) if output else folder / "report.html"
-    target.write_text(page, encoding="utf-8")
+    write_output(target, page)
     click.echo(target)
     if show:
         click.launch(str(target))

@@ -109,6 +109,14 @@ def console(stderr: bool = False) -> Console:
     return plain if plain.is_terminal else Console(stderr=stderr, highlight=False, width=110, no_color=True)
 
 
+def write_output(target: Path, text: str) -> None:
+    """What `--output` asks for. Raises `UserError` where its folder is missing."""
+    if not target.parent.is_dir():
+        zh = Problem(f"--output：没有文件夹 {target.parent}", "请先创建它，或换一个路径")
+        raise UserError(f"--output: there is no folder {target.parent}", "make it first, or name another", zh)
+    target.write_text(text, encoding="utf-8")
+
+
 def save_decision(folder: Path, decision: Decision) -> None:
     write_json(folder / "decision.json", decision)
 
