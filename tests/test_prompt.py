@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from executors.base import DataSpec, Input, Job, Plan, Reporter, Row, Usage, UserError, silent
-from executors.models import Chat, Completion, LanguageModel, load_language_model
+from executors.models import GREEDY, Chat, Completion, LanguageModel, Sampling, load_language_model
 from executors.prompt import (
     Prompt,
     PromptExecutor,
@@ -31,7 +31,9 @@ class Scripted(LanguageModel):
         self.name, self.window, self.says, self.likes = "scripted", window, says, likes or {}
         self.asked: list[Chat] = []
 
-    def generate(self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent) -> list[Completion]:
+    def generate(
+        self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent, sampling: Sampling = GREEDY
+    ) -> list[Completion]:
         self.asked += chats
         return [Completion(self.says, Usage(self.count_chat(chat), 1), "stop") for chat in chats]
 

@@ -15,7 +15,7 @@ import pytest
 from executors.base import DataSpec, Event, Input, Job, Plan, Reporter, Row, Usage, UserError, silent
 from executors.fitting import shorten
 from executors.messages import chat
-from executors.models import Completion, LanguageModel, encode_chat, load_causal
+from executors.models import GREEDY, Completion, LanguageModel, Sampling, encode_chat, load_causal
 from executors.tuning import FullExecutor, PeftExecutor, PeftParams, TunedPredictor
 from executors.tuning.batches import Collator, common_beginning, completion_loss, padded_batch, plan_steps, shared_batch
 from executors.tuning.checkpoints import check_space, is_complete, latest_checkpoint
@@ -575,7 +575,9 @@ class SayingModel(LanguageModel):
         self.answers = answers
         self.asked: list[str] = []
 
-    def generate(self, chats: Any, max_tokens: int, report: Reporter = silent) -> list[Completion]:
+    def generate(
+        self, chats: Any, max_tokens: int, report: Reporter = silent, sampling: Sampling = GREEDY
+    ) -> list[Completion]:
         self.asked += [c[-1]["content"] for c in chats]
         return [Completion(text, Usage(1, 1), "stop") for text in self.answers[: len(chats)]]
 

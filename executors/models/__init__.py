@@ -11,10 +11,12 @@ from executors.models.embed import Embedder, load_embedder
 from executors.models.fetch import fetch, locate, resolve
 from executors.models.folder import weights_sha256
 from executors.models.language import (
+    GREEDY,
     Chat,
     Completion,
     LanguageModel,
     LocalModel,
+    Sampling,
     encode_answer,
     encode_chat,
     load_causal,
@@ -22,6 +24,7 @@ from executors.models.language import (
 )
 
 __all__ = [
+    "GREEDY",
     "Alias",
     "Chat",
     "Completion",
@@ -29,6 +32,7 @@ __all__ = [
     "Embedder",
     "LanguageModel",
     "LocalModel",
+    "Sampling",
     "alias_of",
     "aliases",
     "cache_folder",

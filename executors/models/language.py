@@ -1,14 +1,13 @@
 """Text models behind one door: generate, score, count.
 
 Covered: causal models of transformers on this machine, with or without a PEFT adapter. What many prompts begin with
-is computed once (key/value cache), and the labels of a row are scored in one forward pass as a tree. Greedy decoding
-only: the same question has the same answer. Endpoints are not covered here.
+is computed once (key/value cache), and the labels of a row are scored in one forward pass as a tree. Decoding is
+greedy unless a temperature is given; either way the same call has the same answer. Endpoints: see `endpoint`.
 """
 
 from __future__ import annotations
 
 import itertools
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,18 @@ END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoft
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn: the likeliest at `temperature` 0, else by chance from `seed`. `stop` texts end it."""
+
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True)
 class Completion:
     """One answer. `finish` is "length" where it was cut at the maximum instead of ending by itself."""
 
@@ -42,14 +53,20 @@ class Completion:
 
 
 class LanguageModel(ABC):
-    """A model that continues chats. `window` is the most tokens a prompt and its answer may have."""
+    """A model that continues chats. `window` is the most tokens a prompt and its answer may have.
+
+    `can_score`: whether it tells how likely a given continuation is; `score` is called on such models only.
+    """
 
     name: str
     window: int
+    can_score: bool = True
 
     @abstractmethod
-    def generate(self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent) -> list[Completion]:
-        """The most likely answer to each chat, in order. Raises `UserError` for a chat beyond the window."""
+    def generate(
+        self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent, sampling: Sampling = GREEDY
+    ) -> list[Completion]:
+        """An answer to each chat, in order. Raises `UserError` for a chat beyond the window."""
 
     @abstractmethod
     def score(
@@ -151,14 +168,6 @@ def load_language_model(name: str, report: Reporter = silent, adapter: Path | No
     return LocalModel(model, tokenizer, name)
 
 
-def _with_adapter(model: Any, adapter: Path) -> Any:
-    import peft
-
-    with warnings.catch_warnings():  # peft asks transformers by a name that transformers renamed: theirs to mend
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-        return peft.PeftModel.from_pretrained(model, adapter).eval()
-
-
 class LocalModel(LanguageModel):
     """A transformers model on this machine. Takes any causal model with its tokenizer, trained further or not."""
 
@@ -176,29 +185,43 @@ class LocalModel(LanguageModel):
 
     # -- generation ------------------------------------------------------------------------------------
 
-    def generate(self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent) -> list[Completion]:
+    def generate(
+        self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent, sampling: Sampling = GREEDY
+    ) -> list[Completion]:
         torch = prepare_torch()
         prompts = [encode_chat(self.tokenizer, chat) for chat in chats]
         self._check_window(prompts, max_tokens)
         done: dict[int, Completion] = {}
         self.model.eval()
+        chance = torch.Generator().manual_seed(sampling.seed)
         with torch.inference_mode():
             shared = self._shared_length(prompts)
             prefix = self._prefix_cache(prompts[0][:shared]) if shared else None
             for batch in _batches(prompts, max_tokens):
-                answers = self._decode([prompts[i][shared:] for i in batch], prefix, shared, max_tokens)
+                rows = [prompts[i][shared:] for i in batch]
+                answers = self._decode(rows, prefix, shared, max_tokens, sampling, chance)
                 for i, answer in zip(batch, answers, strict=True):
-                    done[i] = self._completion(answer, len(prompts[i]))
+                    done[i] = self._completion(answer, len(prompts[i]), sampling.stop)
                 report(Event("predict", len(done), len(prompts)))
         return [done[i] for i in range(len(prompts))]
 
-    def _completion(self, ids: list[int], prompt_tokens: int) -> Completion:
-        stopped = bool(ids) and ids[-1] in self._stops
-        text = self.tokenizer.decode(ids[:-1] if stopped else ids, skip_special_tokens=True).strip()
-        return Completion(text, Usage(prompt_tokens, len(ids)), "stop" if stopped else "length")
+    def _completion(self, ids: list[int], prompt_tokens: int, stop: Sequence[str]) -> Completion:
+        ended = bool(ids) and ids[-1] in self._stops
+        text = self._text(ids[:-1] if ended else ids)
+        cut = min((text.find(mark) for mark in stop if mark in text), default=len(text))
+        stopped = ended or cut < len(text)
+        return Completion(text[:cut].strip(), Usage(prompt_tokens, len(ids)), "stop" if stopped else "length")
 
-    def _decode(self, rows: list[list[int]], prefix: Any, shared: int, max_tokens: int) -> list[list[int]]:
-        """Greedy continuation of each row after the shared prefix, with its stop token. Finished rows leave."""
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def _has_ended(self, ids: list[int], stop: Sequence[str]) -> bool:
+        return ids[-1] in self._stops or (bool(stop) and any(mark in self._text(ids) for mark in stop))
+
+    def _decode(
+        self, rows: list[list[int]], prefix: Any, shared: int, max_tokens: int, sampling: Sampling, chance: Any
+    ) -> list[list[int]]:
+        """A continuation of each row after the shared prefix, with its stop token. Finished rows leave."""
         torch = prepare_torch()
         cache = self._repeated(prefix, len(rows))
         ids, mask = self._left_padded(rows, shared)
@@ -214,10 +237,10 @@ class LocalModel(LanguageModel):
                 use_cache=True,
                 logits_to_keep=1,
             )
-            cache, chosen = out.past_key_values, out.logits[:, -1].argmax(-1)
+            cache, chosen = out.past_key_values, _choose(out.logits[:, -1], sampling.temperature, chance)
             for row, token in zip(active, chosen.tolist(), strict=True):
                 answers[row].append(token)
-            stay = [n for n, row in enumerate(active) if answers[row][-1] not in self._stops]
+            stay = [n for n, row in enumerate(active) if not self._has_ended(answers[row], sampling.stop)]
             if not stay or step + 1 == max_tokens:
                 break
             if len(stay) < len(active):
@@ -336,6 +359,14 @@ class LocalModel(LanguageModel):
         cache = copy.deepcopy(prefix)
         cache.batch_repeat_interleave(rows)
         return cache
+
+
+def _choose(logits: Tensor, temperature: float, chance: Any) -> Tensor:
+    """The next token of each row: the likeliest, or one drawn by its probability at `temperature`."""
+    if temperature <= 0:
+        return logits.argmax(-1)
+    shares = (logits.float().cpu() / temperature).softmax(-1)
+    return shares.multinomial(1, generator=chance)[:, 0].to(logits.device)
 
 
 @dataclass(frozen=True)
