@@ -9,6 +9,7 @@ from typing import Any
 import executors
 from advisor import formats
 from advisor.decision import Inputs
+from advisor.endpoints import Asked, find_endpoint, forecast
 from advisor.hardware import Range, Rig, own_accelerator, reference_cpu
 from advisor.profile.data import measure_data
 from advisor.profile.documents import measure_documents
@@ -31,6 +32,7 @@ EXTRACT_TOKENS = 550  # scored to mark one answer in what was retrieved: measure
 CALIBRATED = 48  # training texts that labels are calibrated on
 TURN_TOKENS = 12  # a message's own marks in a chat template
 INSTRUCTION_TOKENS = 40
+TOGETHER = (32, 8)  # rows that are answered beside one another, most and least
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,18 @@ class Rows:
 
 
 def estimate_text(plan: Plan) -> Text:
-    """One sentence: about how long the plan takes here. Raises `UserError` for data that cannot be used."""
+    """One sentence: about how long the plan takes here, and what it costs where an endpoint is asked.
+
+    Raises `UserError` for data that cannot be used.
+    """
     inputs = Inputs(plan.data.path, plan.data.test, plan.docs, columns=plan.data.columns)
     data = measure_data(inputs, plan.task, plan.seed)
     tokens = measure_documents(plan.docs).tokens if plan.docs else 0
     rows = Rows(data.train, data.test, data.input_tokens, data.answer_tokens, len(data.labels), tokens)
     if plan.executor not in ESTIMATES:  # a method that was just added
         return text("quote.no_estimate", train=data.train, test=data.test)
+    if plan.executor in PROMPT_TOKENS and find_endpoint(plan.model):
+        return forecast(plan, asked_of(plan, rows))
     machine = measure_machine()
     measured = None if machine.gpu_memory_gb else measure_tflops()
     low, high = estimate_seconds(plan, rows, machine, measured)
@@ -67,6 +74,14 @@ def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | N
     work = ESTIMATES[plan.executor](plan, rows, rig)
     started = (0.0, 0.0) if plan.executor == "baseline" else START
     return started[0] + work[0] + BASELINE[0], started[1] + work[1] + BASELINE[1]  # the floor runs beside it
+
+
+def asked_of(plan: Plan, rows: Rows) -> Asked:
+    """What a plan asks of an endpoint: a request for each held-out row. What choosing a prompt asks is not counted."""
+    from executors.messages import answer_tokens
+
+    shared, own = PROMPT_TOKENS[plan.executor](plan, rows)
+    return Asked(rows.test, shared + own, shared, rows.answer_tokens, answer_tokens(plan.task))
 
 
 def rig_of(machine: Machine, tflops: float | None = None) -> Rig:
@@ -85,11 +100,50 @@ def _probe(plan: Plan, rows: Rows, rig: Rig) -> Range:
 
 
 def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    shots = SHOTS if _params(plan).shots is None else int(_params(plan).shots)
-    shared = _instruction(rows) + shots * (rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS)
+    shared, own = _shown(plan, rows)
     if plan.task == "classification":
         rows = replace(rows, test=rows.test + CALIBRATED)
-    return _answers(plan, rows, rig, shared=shared, own=rows.input_tokens + TURN_TOKENS)
+    return _answers(plan, rows, rig, shared=shared, own=own)
+
+
+def _shown(plan: Plan, rows: Rows) -> Range:
+    """Tokens of a few-shot prompt: those that all rows share, and a row's own."""
+    shots = SHOTS if _params(plan).shots is None else int(_params(plan).shots)
+    shared = _instruction(rows) + shots * (rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS)
+    return shared, rows.input_tokens + TURN_TOKENS
+
+
+def _with_documents(plan: Plan, rows: Rows) -> Range:
+    """As `_shown`, the documents whole in every prompt."""
+    turns = rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS
+    shared = _instruction(rows) + rows.document_tokens + _params(plan).shots * turns
+    return shared, rows.input_tokens + TURN_TOKENS
+
+
+def _with_passages(plan: Plan, rows: Rows) -> Range:
+    """As `_shown`, with the passages that are retrieved for a row."""
+    params = _params(plan)
+    return _instruction(rows), rows.input_tokens + params.passages_read * params.chunk_tokens + TURN_TOKENS
+
+
+PROMPT_TOKENS: Mapping[str, Callable[[Plan, Rows], Range]] = {  # of methods that can ask an endpoint
+    "prompt": _shown,
+    "long_context": _with_documents,
+    "rag": _with_passages,
+}
+
+
+def _long_context(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """The documents once, as they are kept between prompts; every token after them is compared with all of theirs."""
+    shape = model_shape(plan.model) or typical(_parameters(plan))
+    shared, own = _with_documents(plan, rows)
+    compared = 4 * shape.layers * shape.attention * shared  # FLOPs of one token's attention to them
+    kept = 2 * shape.layers * shape.groups * shared * (4 if rig.kind == "cpu" else 2)  # bytes of keys and values
+    steps = max(rows.answer_tokens, 1) * rows.test
+    least, most = (3 * kept * steps / together for together in TOGETHER)  # read, and written anew with a token more
+    attended = _over((compared * (shared / 2 + rows.test * own), compared * (shared + rows.test * own + steps)), rig)
+    moved = least / rig.bandwidth[1], most / rig.bandwidth[0]
+    return _sum(_answers(plan, rows, rig, shared=shared, own=own), attended, moved)
 
 
 def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
@@ -98,9 +152,9 @@ def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
     indexed = _embedded(rows.document_tokens + (rows.test + rows.train) * rows.input_tokens, rig)
     if params.reader == "quote":
         return indexed
-    own = rows.input_tokens + params.passages_read * params.chunk_tokens + TURN_TOKENS
+    shared, own = _with_passages(plan, rows)
     asked = replace(rows, test=rows.test + TRIED)
-    written = _answers(plan, asked, rig, shared=_instruction(rows), own=own)
+    written = _answers(plan, asked, rig, shared=shared, own=own)
     marked = _over((2 * n * EXTRACT_TOKENS * asked.test,) * 2, rig)
     used = {"generate": (written,), "extract": (marked,)}.get(params.reader, (written, marked))
     return _sum(indexed, (min(low for low, _ in used), max(high for _, high in used)))
@@ -120,6 +174,7 @@ def _tuned(plan: Plan, rows: Rows, rig: Rig) -> Range:
 ESTIMATES: Mapping[str, Callable[[Plan, Rows, Rig], Range]] = {
     "baseline": _baseline,
     "prompt": _prompt,
+    "long_context": _long_context,
     "rag": _rag,
     "probe": _probe,
     "peft": _tuned,

@@ -13,9 +13,12 @@ import yaml
 import executors
 from advisor.cards import load_cards
 from advisor.decision import Decision, Inputs
+from advisor.endpoints import check_use, disclosure
 from advisor.facts import load_vocabulary
 from advisor.parameters import choose_parameters
 from advisor.profile.data import DataProfile, data_spec, measure_data
+from advisor.profile.documents import measure_documents
+from advisor.profile.model import measure_model
 from advisor.texts import read_knowledge, text
 from executors.base import (
     SCHEMA_VERSION,
@@ -30,7 +33,7 @@ from executors.base import (
     write_atomic,
 )
 
-TEXT_MODELS = ("prompt", "rag", "peft", "full")  # methods that use the plan's language model
+TEXT_MODELS = ("prompt", "long_context", "rag", "peft", "full")  # methods that use the plan's language model
 ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
 RUNNABLE_FORMS = {  # of each method's forms, those this version runs; the first stands in for the others
     "prompt": ("few_shot", "zero_shot", "calibrated", "many_shot"),
@@ -62,6 +65,8 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
     """
     choice = choose_method(decision, method)
     require(choice.method, decision, inputs)
+    if inputs.model and choice.method in TEXT_MODELS:
+        check_use(decision, choice.method, inputs.model)
     data = measure_data(inputs, _said_task(decision))
     model, embedder = inputs.model or Plan.model, inputs.embedder or Plan.embedder
     params, param_reasons = choose_parameters(choice.method, decision, data, model)
@@ -69,9 +74,11 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
     reasons |= {**_task_reason(decision, data), **_data_reasons(data)}
     needs_docs = executors.load(choice.method).needs_docs
     if needs_docs:
-        reasons["docs"] = text("plan.docs", folder=str(inputs.docs))
+        whole = choice.method == "long_context"
+        reasons["docs"] = _whole_docs(str(inputs.docs), model) if whole else text("plan.docs", folder=str(inputs.docs))
     if choice.method in TEXT_MODELS:
         reasons["model"] = text("plan.given" if inputs.model else "plan.model_default", name=model)
+        reasons |= disclosure(model)
     if choice.method in ENCODERS:
         reasons["embedder"] = text("plan.given" if inputs.embedder else "plan.embedder_default", name=embedder)
     if choice.method == "probe":
@@ -113,8 +120,8 @@ def choose_method(decision: Decision, method: str | None = None) -> Choice:
 
 
 def _stage(method: str) -> int:
-    """Retrieval first, because what is tuned later is tuned on retrieved contexts; prompting alone last."""
-    return {"rag": 0, "prompt": 2}.get(method, 1)
+    """What supplies the facts first, because what is tuned later is tuned with them; prompting alone last."""
+    return {"rag": 0, "long_context": 0, "prompt": 2}.get(method, 1)
 
 
 def _form_reason(decision: Decision, method: str) -> dict[str, Text]:
@@ -178,6 +185,15 @@ def _task_reason(decision: Decision, data: DataProfile) -> dict[str, Text]:
     return {"task": text("plan.task_said", task=data.task) if said else data.task_reason}
 
 
+def _whole_docs(folder: str, model: str) -> Text:
+    """How much of the window the documents take, by estimate; the run counts, and refuses what does not fit."""
+    tokens, window = measure_documents(folder).tokens, measure_model(model).window
+    if not window:
+        return text("plan.docs_whole", folder=folder, tokens=f"{tokens:,}")
+    key = "plan.docs_fit" if tokens < window else "plan.docs_too_long"
+    return text(key, folder=folder, tokens=f"{tokens:,}", window=f"{window:,}", name=model)
+
+
 def _data_reasons(data: DataProfile) -> dict[str, Text]:
     key = "plan.data_test_file" if data.test_path else "plan.data_split"
     told = text(key, train=data.train, test=data.test, left_out=sum(data.removed.values()))
@@ -235,6 +251,10 @@ def _faults(raw: Mapping[str, Any]) -> list[Problem]:
         problems.append(
             Problem(f"schema_version: {version} is newer than {SCHEMA_VERSION}", "update adaptation-advisor")
         )
+    if isinstance(raw.get("endpoint"), dict) and raw["endpoint"]:
+        from executors.models.endpoint import limits_of
+
+        problems += limits_of(raw["endpoint"])[1]
     return problems + _method_faults(raw.get("executor"), raw.get("params"))
 
 
@@ -247,6 +267,7 @@ PLAN_TYPES: Mapping[str, tuple[type, ...]] = {
     "embedder": (str,),
     "seed": (int,),
     "params": (dict,),
+    "endpoint": (dict,),
     "reasons": (dict,),
     "schema_version": (int,),
 }

@@ -9,6 +9,7 @@ from executors.base import Executor, Problem, UserError, did_you_mean
 EXECUTORS = {
     "baseline": "executors.baseline:BaselineExecutor",
     "prompt": "executors.prompt:PromptExecutor",
+    "long_context": "executors.long_context:LongContextExecutor",
     "rag": "executors.retriever:RagExecutor",
     "probe": "executors.probe:ProbeExecutor",
     "peft": "executors.tuning:PeftExecutor",

@@ -161,6 +161,7 @@ class Plan:
     embedder: str = "all-minilm-l6-v2"
     seed: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
+    endpoint: Mapping[str, Any] = field(default_factory=dict)  # how a model behind one is asked: `EndpointLimits`
     reasons: Mapping[str, Text] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
@@ -208,7 +209,7 @@ def _type_name(hint: Any) -> str:
 class Event:
     """Progress of one stage: `done` of `total` (None where unknown). `note` is a short remark, e.g. the loss."""
 
-    stage: str  # fetch, convert, load, read, scan, split, embed, index, train, predict, fit, save
+    stage: str  # fetch, convert, load, read, scan, compare, split, embed, index, train, search, predict, fit, save
     done: float = 0
     total: float | None = None
     note: str = ""
@@ -224,6 +225,11 @@ def silent(event: Event) -> None:
 # -- methods -----------------------------------------------------------------------------------------
 
 
+def no_leaks(rows: Sequence[Row]) -> frozenset[str]:
+    """The leak check of jobs that have no held-out rows."""
+    return frozenset()
+
+
 @dataclass(frozen=True)
 class Job:
     """A plan with its training side. Held-out rows never reach a method, so nothing can be tuned on them."""
@@ -233,6 +239,7 @@ class Job:
     labels: tuple[str, ...]  # of a classification, sorted; empty for other tasks
     folder: Path  # for checkpoints; what lies here survives an interruption and is deleted after success
     report: Reporter = silent
+    leaks: Callable[[Sequence[Row]], frozenset[str]] = no_leaks  # ids of those that (nearly) equal a held-out row
 
 
 class Predictor(ABC):
@@ -307,6 +314,7 @@ class Result:
     params: Mapping[str, Any] = field(default_factory=dict)  # resolved: given and default
     versions: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[Text, ...] = ()
+    cost_usd: float | None = None  # what endpoints asked for so far, over all attempts; None: none, or not known
     started: str = ""  # ISO 8601, UTC
     schema_version: int = SCHEMA_VERSION
 

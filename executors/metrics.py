@@ -11,19 +11,19 @@ the same resamples in every call. Not covered: what only a judge can say (fluenc
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from executors.base import Passage, Prediction, Row, Score
 from executors.data.numbers import find_numbers, parse_number
+from executors.data.values import parse_json, same_value
+from executors.finals import find_final, first_line
 
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     "accuracy": True, "macro_f1": True, "mae": False, "r2": True, "unparsed": False, "f1": True, "exact_match": True,
@@ -173,7 +173,6 @@ def _r2(values: Floats) -> Floats:
 
 ARTICLES = frozenset({"a", "an", "the"})
 CHARACTERWISE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")  # no spaces between words
-FINAL = re.compile(r"####|\banswer(?:\s+is\b|\s*:)\s*:?|答案\s*(?:是|为|:|：)\s*[:：]?", re.IGNORECASE)
 
 
 def _text(task: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, Score]:
@@ -190,10 +189,14 @@ def _text(task: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> 
 def _compare(
     task: str, targets: Sequence[str], answer: str, cut: Callable[[str], list[str]]
 ) -> tuple[float, float, float]:
-    """(F1, exact match, contains) of an answer, each against the target that suits it best."""
+    """(F1, exact match, contains) of an answer, each against the target that suits it best.
+
+    Of reasoning it is the final answers that are compared: one right way to them is as good as another.
+    """
+    final = find_final(answer) if task == "reasoning" else None
     given = cut(answer)
-    wanted = [cut(target) for target in targets]
-    f1 = max(token_f1(w, given) for w in wanted)
+    wanted = [cut((find_final(target) if task == "reasoning" else None) or target) for target in targets]
+    f1 = max(token_f1(w, cut(first_line(final)) if final else given) for w in wanted)
     if task == "reasoning":
         exact = any(same_final(target, answer) for target in targets)
     elif task == "structured_output":
@@ -245,26 +248,28 @@ def _holds(given: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def same_final(target: str, answer: str) -> bool:
-    """Whether two chains of reasoning end in the same answer: after ``####`` or ``Answer:``, else the last number."""
-    wanted, given = final_answer(target), final_answer(answer)
-    number = read_number(wanted or target)
+    """Whether two chains of reasoning end in the same answer: the one they mark, see `executors.finals`.
+
+    Without a mark it is all of a target, and of an answer the last number, where a number is wanted.
+    """
+    wanted, given = find_final(target) or target, find_final(answer)
+    number = read_number(wanted)
     if number is None:
-        return tokens(wanted or target) == tokens(given or answer)
-    found = find_numbers(given)[:1] or find_numbers(answer)[-1:]
+        return tokens(wanted) in [tokens(text) for text in (given or answer, first_line(given or answer))]
+    found = _result(first_line(given or "")) or find_numbers(given or "")[:1] or find_numbers(answer)[-1:]
     return bool(found) and math.isclose(found[0], number, rel_tol=1e-9)
 
 
-def final_answer(text: str) -> str:
-    """What stands after the last mark of a final answer; empty where there is none."""
-    marks = list(FINAL.finditer(text))
-    return text[marks[-1].end() :].strip() if marks else ""
+def _result(line: str) -> list[float]:
+    """The number a line comes to, if any: of an equation the side that is a single number, else the first."""
+    sides = [find_numbers(side) for side in reversed(line.split("="))]
+    return next((side for side in sides if len(side) == 1), sides[0][:1])
 
 
 def _same_json(target: str, answer: str) -> bool:
     try:
-        wanted: Any = json.loads(target)
-        return bool(wanted == json.loads(answer))
-    except json.JSONDecodeError:
+        return same_value(parse_json(target), parse_json(answer))
+    except ValueError:
         return False
 
 

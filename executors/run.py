@@ -7,14 +7,16 @@ is the saved one, loaded again: what `predict` answers later is what was scored 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import functools
 import hashlib
 import importlib.metadata
 import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,10 +43,17 @@ from executors.base import (
     write_json,
 )
 from executors.data import Dataset, load_dataset
+from executors.data.near import find_leaks
+from executors.models.endpoint import LEDGER, is_endpoint, limits_of, read_limits
+from executors.models.endpoint.session import Session, spending
 from executors.models.folder import sha256
 
 CHUNK = 64  # rows predicted between two writes: what a kill loses at most
-PACKAGES = ("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "scikit-learn", "langchain-core")
+PAID_CHUNK = 4096  # of a model behind an endpoint, whose every answer is kept by itself
+PACKAGES = (
+    *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "scikit-learn"),
+    *("langchain-core", "langchain-openai"),
+)
 RESUMED = {
     "en": "resumed after an interruption; the times are those of the last part",
     "zh": "中断后继续运行；用时只计最后一段",
@@ -64,6 +73,7 @@ def check_plan(plan: Plan) -> list[Problem]:
         )
     if executor.needs_docs and not plan.docs:
         problems.append(Problem(f"docs: '{plan.executor}' needs a folder of documents", "give it with --docs DIR"))
+    problems += limits_of(plan.endpoint)[1]
     return problems + executor.check(plan)
 
 
@@ -95,31 +105,44 @@ def run_plan(plan: Plan, folder: Path, report: Reporter = silent) -> Result:
     if done and read_stamp(folder) == stamp:
         started = replace(started, notes=(*started.notes, RESUMED))
     _start_over_unless(stamp, folder)
-    try:
-        result = _work(plan, dataset, stamp, folder, started, report)
-    except KeyboardInterrupt:
-        write_json(folder / "result.json", started)
-        raise
-    except BaseException as error:
-        write_json(folder / "result.json", replace(started, status="failed", error=f"{type(error).__name__}: {error}"))
-        raise
+    again = f"advisor run {folder.name}"
+    with spending(read_limits(plan.endpoint), folder / LEDGER, again) as spent, _recording(folder, started, spent):
+        result = _work(plan, dataset, stamp, folder, started, report, spent)
     write_json(folder / "result.json", result)
     shutil.rmtree(folder / "work", ignore_errors=True)
     return result
 
 
-def _work(plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Result, report: Reporter) -> Result:
+@contextlib.contextmanager
+def _recording(folder: Path, started: Result, spent: Session) -> Iterator[None]:
+    """Records work that is broken off, by the user or by an error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        write_json(folder / "result.json", replace(started, cost_usd=spent.cost_usd))
+        raise
+    except BaseException as error:
+        told = f"{type(error).__name__}: {error}"
+        write_json(folder / "result.json", replace(started, status="failed", error=told, cost_usd=spent.cost_usd))
+        raise
+
+
+def _work(
+    plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Result, report: Reporter, spent: Session
+) -> Result:
     begin = time.perf_counter()
     if _artifact_stamp(folder) != stamp:
         _build(plan, dataset, stamp, folder, report)
     built = time.perf_counter()
     predictor = open_predictor(folder, report)
-    predictions = _predict(predictor, dataset.test, folder / "predictions.jsonl", report)
+    chunk = PAID_CHUNK if is_endpoint(plan.model) else CHUNK
+    predictions = _predict(predictor, dataset.test, folder / "predictions.jsonl", report, chunk)
     predicted = time.perf_counter()
     from executors.metrics import score
 
     metric, scores = score(plan.task, dataset.test, predictions)
-    device, reason = _device(executors.load(plan.executor))
+    elsewhere = spent.used and "torch" not in sys.modules  # a model behind an endpoint, and none here
+    device, reason = ("", {}) if elsewhere else _device(executors.load(plan.executor))
     return replace(
         started,
         status="done",
@@ -129,7 +152,8 @@ def _work(plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Resul
         peak_memory_mb=peak_memory_mb(),
         device=device,
         device_reason=reason,
-        notes=(*started.notes, *predictor.notes),
+        notes=(*started.notes, *predictor.notes, *spent.notes.tell(spent)),
+        cost_usd=spent.cost_usd,
     )
 
 
@@ -137,7 +161,8 @@ def _build(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Repor
     """Build and save; the artifact's folder appears whole or not at all."""
     work = folder / "work"
     work.mkdir(exist_ok=True)
-    predictor = executors.load(plan.executor).build(Job(plan, dataset.train, dataset.labels, work, report))
+    leaks = functools.partial(find_leaks, held_out=dataset.test, report=report)  # costs nothing until a method asks
+    predictor = executors.load(plan.executor).build(Job(plan, dataset.train, dataset.labels, work, report, leaks))
     report(Event("save"))
     unfinished = folder / "artifact.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -169,13 +194,15 @@ def read_about(folder: Path) -> dict[str, Any]:
 # -- predictions that survive a kill -------------------------------------------------------------------
 
 
-def _predict(predictor: Predictor, rows: Sequence[Row], path: Path, report: Reporter) -> list[Prediction]:
+def _predict(
+    predictor: Predictor, rows: Sequence[Row], path: Path, report: Reporter, size: int = CHUNK
+) -> list[Prediction]:
     """Predict every row, writing as it goes; rows answered before an interruption are not asked again."""
     done = read_predictions(path)
     missing = [row for row in rows if row.id not in done]
     with path.open("a", encoding="utf-8") as out:
-        for start in range(0, len(missing), CHUNK):
-            chunk = missing[start : start + CHUNK]
+        for start in range(0, len(missing), size):
+            chunk = missing[start : start + size]
 
             def shifted(event: Event) -> None:  # a chunk's own count, as a count over all rows
                 if event.stage == "predict":
@@ -231,8 +258,12 @@ def read_result(folder: Path) -> Result | None:
 
 
 def fingerprint(plan: Plan) -> str:
-    """A hash of what a plan's outcome depends on: its values, and the content of its files."""
-    digest = hashlib.sha256(json.dumps(to_dict(replace(plan, reasons={})), sort_keys=True).encode())
+    """A hash of what a plan's outcome depends on: its values, and the content of its files.
+
+    How an endpoint is asked is left out, so that a run goes on with a larger cap where it was.
+    """
+    values = {name: value for name, value in to_dict(replace(plan, reasons={})).items() if name != "endpoint"}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in (plan.data.path, plan.data.test, plan.docs):
         if name:
             path = Path(name)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from executors.base import Executor, Input, Job, Plan, Prediction, Predictor, Problem, Reporter, silent
+from executors.base import Executor, Input, Job, Plan, Prediction, Predictor, Problem, Reporter, Usage, silent
+from executors.models import GREEDY, Chat, Completion, LanguageModel, Sampling
 
 BREAK: dict[str, int] = {}  # "predict": raise KeyboardInterrupt once this many rows were answered; "build": fail
 CALLS: dict[str, int] = {"build": 0, "rows": 0}
@@ -54,3 +55,33 @@ class FirstWordExecutor(Executor):
         if "build" in BREAK:
             raise RuntimeError("the fake broke")
         return FirstWordPredictor({row.input.text.split()[0]: row.target for row in job.rows})
+
+
+class Scripted(LanguageModel):
+    """Says what it is told to, and keeps what it was asked. A token is a word."""
+
+    def __init__(self, says: str = "", likes: dict[str, float] | None = None, window: int = 10_000) -> None:
+        self.name, self.window, self.says, self.likes = "scripted", window, says, likes or {}
+        self.asked: list[Chat] = []
+
+    def generate(
+        self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent, sampling: Sampling = GREEDY
+    ) -> list[Completion]:
+        self.asked += chats
+        return [Completion(self.says, Usage(self.count_chat(chat), 1), "stop") for chat in chats]
+
+    def score(
+        self, chats: Sequence[Chat], continuations: Sequence[str], report: Reporter = silent
+    ) -> list[list[float]]:
+        self.asked += chats
+        rows = []
+        for chat in chats:
+            hint = 3.0 if "excellent" in chat[-1]["content"] else 0.0
+            rows.append([self.likes.get(c, 0.0) + (hint if c == "good" else 0.0) - 5.0 for c in continuations])
+        return rows
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def count_chat(self, chat: Chat) -> int:
+        return sum(self.count(m["content"]) for m in chat)

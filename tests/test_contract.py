@@ -24,6 +24,7 @@ QUICK = {  # the least work that is still the method's own
     "full": {"epochs": 1, "min_steps": 1, "batch_size": 2},
     "prompt": {"shots": 2},
 }
+DOCS = {"long_context": DEMO / "handbook" / "05-returns-and-refunds.md"}  # all of it stands in every prompt
 METHODS = list(executors.EXECUTORS)
 
 
@@ -32,7 +33,7 @@ def _plan(method: str) -> Plan:
     if "classification" in executors.load(method).tasks:
         return Plan(method, "classification", DataSpec(str(DEMO / "requests-train.csv")), params=params)
     data = DataSpec(str(DEMO / "questions-train.jsonl"))
-    return Plan(method, "question_answering", data, docs=str(DEMO / "handbook"), params=params)
+    return Plan(method, "question_answering", data, docs=str(DOCS.get(method, DEMO / "handbook")), params=params)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,7 +10,7 @@ import pytest
 
 from executors.base import Event, UserError
 from executors.models import Completion, LocalModel, encode_answer, encode_chat, load_causal, load_language_model
-from executors.models.language import _batches, _Tree
+from executors.models.packing import Tree, batches, grow_trees, packs
 from tests.tiny import write_tiny
 
 QUESTIONS = [
@@ -194,16 +194,54 @@ def test_an_architecture_that_brings_its_own_code_is_refused(tmp_path: Path) -> 
 
 
 def test_batches_hold_every_row_once_longest_first() -> None:
-    prompts = [[0] * n for n in (5, 900, 30, 7000, 8000, 1)]
-    batches = list(_batches(prompts, 100))
-    assert sorted(i for batch in batches for i in batch) == list(range(6))
-    assert batches[0][0] == 4
-    assert all((len(prompts[b[0]]) + 100) * len(b) <= 16_384 for b in batches)
+    lengths = [5, 900, 30, 7000, 8000, 1]
+    found = list(batches(lengths, 100, 16_384, 32))
+    assert sorted(i for batch in found for i in batch) == list(range(6))
+    assert found[0][0] == 4
+    assert all((lengths[batch[0]] + 100) * len(batch) <= 16_384 for batch in found)
+
+
+def test_packs_hold_every_row_once_in_order_and_a_long_one_alone() -> None:
+    assert list(packs([3, 3, 3, 20, 1, 1, 1, 1], 8, 3)) == [[0, 1], [2], [3], [4, 5, 6], [7]]
 
 
 def test_labels_share_their_beginnings_in_the_tree() -> None:
-    tree = _Tree.of([[1, 2, 9], [1, 3, 9], [4, 9], [1, 2, 9]])
+    tree = Tree.of([[1, 2, 9], [1, 3, 9], [4, 9], [1, 2, 9]])
     assert tree.tokens == [1, 2, 3, 4]
     assert tree.depths == [1, 2, 2, 1]
     assert tree.ancestors == [[0], [0, 1], [0, 2], [3]]
     assert tree.paths[1] == ([0, 1, 3], [1, 3, 9])
+
+
+def test_answers_that_begin_alike_stay_in_one_tree_as_trees_are_bounded() -> None:
+    trees = grow_trees([[1, 2, 9], [4, 5, 9], [1, 3, 9], [4, 9], [6, 6, 6, 6, 9]], 3)
+    assert [indices for indices, _ in trees] == [[0, 2], [1, 3], [4]]
+    assert [tree.tokens for _, tree in trees] == [[1, 2, 3], [4, 5], [6, 6, 6, 6]]
+
+
+def test_more_labels_than_fit_one_pass_are_scored_as_if_they_did(tiny: str) -> None:
+    labels = [f"{first} {second}" for first in QUESTIONS for second in ("card", "card lost", "card arrival", "top up")]
+    whole, parts = load_language_model(tiny), load_language_model(tiny)
+    assert isinstance(parts, LocalModel)
+    parts._pack_tokens = 12
+    expected = np.array(whole.score(chats(QUESTIONS), labels))
+    assert np.allclose(parts.score(chats(QUESTIONS), labels), expected, rtol=0, atol=1e-4)
+    assert len(set(expected[0])) == len(labels), "every label has a score of its own"
+
+
+def test_labels_with_the_same_first_tokens_and_an_empty_one_are_scored_as_if_alone(tiny: str) -> None:
+    labels = ["", "card", "card arrival", "card arrival late", "card"]
+    together, apart = load_language_model(tiny), load_language_model(tiny)
+    assert isinstance(apart, LocalModel)
+    apart._shares = False
+    assert np.allclose(
+        together.score(chats(QUESTIONS), labels), apart.score(chats(QUESTIONS), labels), rtol=0, atol=1e-4
+    )
+
+
+def test_rows_beside_one_another_are_answered_as_padded_ones(tiny: str) -> None:
+    packed, padded = load_language_model(tiny), load_language_model(tiny)
+    assert isinstance(padded, LocalModel)
+    padded._shares = False  # without a common beginning rows are padded
+    asked = chats([f"{question} {extra}" for question in QUESTIONS for extra in ("", "please", "now, or never")])
+    assert packed.generate(asked, 6) == padded.generate(asked, 6)

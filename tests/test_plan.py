@@ -56,6 +56,9 @@ def decision(*methods: str, form: str = "", **facts: Fact) -> Decision:
         (("rag", "peft"), "rag"),
         (("prompt", "rag"), "rag"),
         (("prompt",), "prompt"),
+        (("long_context",), "long_context"),
+        (("peft", "long_context"), "long_context"),
+        (("prompt", "long_context"), "long_context"),
         (("cpt", "peft"), "peft"),
         (("cpt", "full", "rag"), "rag"),
     ],
@@ -321,3 +324,11 @@ def test_where_the_nearest_method_is_ruled_out_the_refusal_names_what_runs() -> 
         make_plan(known, Inputs())
     assert "in its place runs 'prompt': its nearest relative, 'probe', does not fit" in refused.value.message
     assert "--method prompt" in refused.value.hint
+
+
+def test_documents_given_whole_are_told_beside_the_window() -> None:
+    page = replace(QUESTIONS, docs=str(DEMO / "handbook" / "05-returns-and-refunds.md"))
+    fits, too_long = (make_plan(decision("long_context"), inputs).reasons["docs"] for inputs in (page, QUESTIONS))
+    assert "the window of smollm2-135m-instruct has 8,192" in fits["en"]
+    assert "likely to refuse; --method rag" in too_long["en"]
+    assert "很可能拒绝" in too_long["zh"]

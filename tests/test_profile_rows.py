@@ -14,11 +14,11 @@ import pytest
 from advisor.decision import Inputs
 from advisor.profile.data import measure_data
 from advisor.profile.lengths import FRAME, Counter, find_counter, share_beyond, spread
-from advisor.profile.near import find_near_duplicates
 from advisor.profile.rows import RowsProfile, balance_of, examine_rows
 from advisor.profile.scan import CUT, find_repeats, find_shared, rows_at, scan_rows
 from executors.base import Event, UserError
 from executors.data import Stream, Table, open_stream
+from executors.data.near import find_near_duplicates
 
 WORDS = Counter(lambda texts: [len(text.split()) for text in texts], "words")
 

@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from executors.base import DataSpec, Input, Job, Plan, Reporter, Row, Usage, UserError, silent
-from executors.models import GREEDY, Chat, Completion, LanguageModel, Sampling, load_language_model
-from executors.prompt import (
-    Prompt,
-    PromptExecutor,
-    PromptParams,
-    PromptPredictor,
-    build_prompt,
-    choose_demonstrations,
-    log_softmax,
-)
+from executors.base import DataSpec, Input, Job, Plan, Row, UserError
+from executors.models import load_language_model
+from executors.prompt import Prompt, PromptExecutor, PromptPredictor, build_prompt
+from executors.prompt.labels import log_softmax
+from tests.fakes import Scripted
 
 LABELS = ("bad", "good")
-
-
-class Scripted(LanguageModel):
-    """Says what it is told to, and keeps what it was asked. A token is a word."""
-
-    def __init__(self, says: str = "", likes: dict[str, float] | None = None, window: int = 10_000) -> None:
-        self.name, self.window, self.says, self.likes = "scripted", window, says, likes or {}
-        self.asked: list[Chat] = []
-
-    def generate(
-        self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent, sampling: Sampling = GREEDY
-    ) -> list[Completion]:
-        self.asked += chats
-        return [Completion(self.says, Usage(self.count_chat(chat), 1), "stop") for chat in chats]
-
-    def score(
-        self, chats: Sequence[Chat], continuations: Sequence[str], report: Reporter = silent
-    ) -> list[list[float]]:
-        self.asked += chats
-        rows = []
-        for chat in chats:
-            hint = 3.0 if "excellent" in chat[-1]["content"] else 0.0
-            rows.append([self.likes.get(c, 0.0) + (hint if c == "good" else 0.0) - 5.0 for c in continuations])
-        return rows
-
-    def count(self, text: str) -> int:
-        return len(text.split())
-
-    def count_chat(self, chat: Chat) -> int:
-        return sum(self.count(m["content"]) for m in chat)
 
 
 def row(n: int, label: str, text: str = "") -> Row:
@@ -63,21 +24,6 @@ def job(tmp_path: Path, task: str = "classification", **params: object) -> Job:
     rows = [row(n, target) for n, target in enumerate(targets.get(task, [f"answer {n}" for n in range(24)]))]
     plan = Plan("prompt", task, DataSpec("x.csv"), params=params)
     return Job(plan, tuple(rows), LABELS if task == "classification" else (), tmp_path)
-
-
-def test_balanced_demonstrations_show_every_label_alike(tmp_path: Path) -> None:
-    chosen, rest = choose_demonstrations(job(tmp_path), PromptParams(shots=6))
-    assert Counter(r.target for r in chosen) == {"bad": 3, "good": 3}
-    assert len(rest) == 18
-    assert not {r.id for r in chosen} & {r.id for r in rest}
-
-
-def test_the_seed_decides_the_demonstrations(tmp_path: Path) -> None:
-    one = job(tmp_path)
-    other = replace(one, plan=replace(one.plan, seed=1))
-    params = PromptParams(shots=6, selection="random")
-    assert choose_demonstrations(one, params) == choose_demonstrations(one, params)
-    assert choose_demonstrations(one, params)[0] != choose_demonstrations(other, params)[0]
 
 
 def test_zero_shots_show_none(tmp_path: Path) -> None:
@@ -158,7 +104,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
 
 
 def test_a_tie_goes_to_the_first_label() -> None:
-    prompt = Prompt("classification", LABELS, "scripted", "", ())
+    prompt = Prompt("classification", LABELS, "scripted", "Classify.")
     assert PromptPredictor(Scripted(), prompt).predict([Input("x")])[0].text == "bad"
 
 

@@ -233,6 +233,17 @@ def test_lora_on_the_default_model_is_estimated_by_its_measured_speed() -> None:
     assert low < tokens / 180 < high
 
 
+def test_documents_in_the_prompt_are_read_once_and_compared_with_every_answer() -> None:
+    def low(tokens: int, test: int) -> float:
+        rows = Rows(70, test, 15, 8, document_tokens=tokens)
+        asked = Plan("long_context", "question_answering", DataSpec("qa.jsonl"), docs="docs")
+        return estimate_seconds(asked, rows, MACHINE)[0]
+
+    few, many, longer = low(4000, 50), low(4000, 500), low(8000, 50)
+    assert few < longer
+    assert many - few < 10 * few, "ten times the questions do not read the documents ten times"
+
+
 def test_the_estimate_of_retrieval_counts_its_documents() -> None:
     small, large = (
         estimate_seconds(

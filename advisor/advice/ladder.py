@@ -44,7 +44,7 @@ class _Situation:
     def command(self, method: str) -> str:
         """A command of this run; what was not given yet stands as a placeholder."""
         data = "" if self.inputs.data else " --data FILE"
-        docs = " --docs DIR" if method == "rag" and not self.inputs.docs else ""
+        docs = " --docs DIR" if executors.load(method).needs_docs and not self.inputs.docs else ""
         test = " --test FILE" if not self.inputs.data and rows_to_score(self.facts)[1] == "many" else ""
         return f"advisor run {self.run} --method {method}{data}{test}{docs}"
 

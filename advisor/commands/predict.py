@@ -10,6 +10,7 @@ import click
 
 from advisor import runs
 from advisor.commands.shared import console, lang_option, language, parse_columns
+from advisor.endpoints import parse_limits
 from advisor.progress import Progress
 from executors.base import Input, Prediction, UserError, to_dict
 
@@ -18,6 +19,7 @@ Examples:
   advisor predict last "where is my parcel?"
   advisor predict last --input new.csv --json > answers.jsonl
   echo "where is my parcel?" | advisor predict last
+  advisor predict last --input new.csv --max-cost 0.20      of a run that asks an endpoint
 """
 
 
@@ -26,17 +28,41 @@ Examples:
 @click.argument("text", required=False)
 @click.option("--input", "path", help="A file of rows to answer: CSV, TSV, JSONL, JSON or .xlsx.")
 @click.option("--columns", help="Which column is what, e.g. text=body.")
+@click.option("--max-cost", type=float, metavar="USD", help="The most this call may cost, with an endpoint's model.")
+@click.option("--endpoint", "limits", multiple=True, metavar="NAME=VALUE", help="How it is asked, e.g. timeout=30.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with probabilities and sources.")
 @lang_option
-def command(run: str, text: str | None, path: str | None, columns: str | None, as_json: bool, lang: str | None) -> None:
+def command(
+    run: str,
+    text: str | None,
+    path: str | None,
+    columns: str | None,
+    max_cost: float | None,
+    limits: tuple[str, ...],
+    as_json: bool,
+    lang: str | None,
+) -> None:
     """Answer TEXT, every row of a file, or standard input line by line, with the artifact of RUN."""
     folder = runs.find_run(run)
-    from executors.run import open_predictor, read_about
+    from advisor.commands.run import read_plan_of
+    from executors.models.endpoint import LEDGER, read_limits
+    from executors.models.endpoint.session import spending
+    from executors.run import open_predictor, read_about, read_result
 
     read_about(folder)  # an unfinished run is said before the input is read
     inputs = _inputs(text, path, columns)
-    with Progress(language(lang), console(stderr=True)) as progress:
-        predictions = open_predictor(folder, progress).predict(inputs, progress)
+    tongue, screen = language(lang), console(stderr=True)
+    plan = read_plan_of(folder)  # its limits may have been widened since the artifact was made
+    given_limits = {**(plan.endpoint if plan else {}), **parse_limits(limits, max_cost)}
+    again = f"advisor predict {folder.name}"
+    with spending(read_limits(given_limits), folder / LEDGER, again, whole=False) as spent:
+        with Progress(tongue, screen) as progress:
+            predictor = open_predictor(folder, progress)
+            predictions = predictor.predict(inputs, progress)
+        recorded = result.notes if (result := read_result(folder)) else ()
+        news = [note for note in predictor.notes if note not in recorded]  # e.g. documents that changed since the run
+        for note in (*news, *spent.notes.tell(spent)):
+            screen.print(f"• {note[tongue]}", style="dim", markup=False)
     for given, prediction in zip(inputs, predictions, strict=True):
         click.echo(_as_json(given, prediction) if as_json else _as_text(prediction))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from advisor.commands.shared import (
     save_decision,
 )
 from advisor.decision import Decision
+from advisor.endpoints import disclosure, parse_limits
 from advisor.progress import Progress
 from advisor.texts import say
-from executors.base import Plan, Result, UserError
+from executors.base import Plan, Result, Text, UserError
 
 EPILOG = """\b
 Examples:
@@ -32,6 +34,8 @@ Examples:
   advisor run last --data rows.csv --docs handbook  with data given now
   advisor run last --method peft --set epochs=5     another method, in a run of its own
   advisor run runs/20261121-1201-ab12/plan.yaml     a plan you have edited
+  advisor run last --model deepseek:deepseek-flash --max-cost 0.50
+  advisor run last --model ollama:qwen3:8b --endpoint timeout=300
 """
 
 
@@ -43,6 +47,8 @@ Examples:
 )
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the method.")
 @click.option("--seed", type=int, help="Seed of the split and of every random choice (default 0).")
+@click.option("--max-cost", type=float, metavar="USD", help="The most an endpoint's model may cost in all.")
+@click.option("--endpoint", "limits", multiple=True, metavar="NAME=VALUE", help="How it is asked, e.g. timeout=30.")
 @click.option("--dry-run", is_flag=True, help="Write and show the plan and its estimate; run nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print result.json and nothing else.")
 @input_options
@@ -52,6 +58,8 @@ def command(
     method: str | None,
     settings: tuple[str, ...],
     seed: int | None,
+    max_cost: float | None,
+    limits: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
     lang: str | None,
@@ -65,7 +73,8 @@ def command(
     """
     folder, decision = _find(run)
     changed = bool(method or settings or seed is not None or columns or any(given.values()))
-    begun = read_plan_of(folder) if folder and decision and not changed else None
+    by_file = run.endswith((".yaml", ".yml"))
+    begun = read_plan_of(folder) if folder and not by_file and not changed else None
     if begun:  # go on with what was begun here, whatever it was
         plan = begun
     elif decision:
@@ -75,18 +84,20 @@ def command(
         decision = dataclasses.replace(decision, inputs=inputs)
         plan = make_plan(decision, inputs, method)
     else:
-        plan = _plan_of_file(run, method, columns, given)
+        plan = _plan_of_file(str(folder / "plan.yaml") if folder and not by_file else run, method, columns, given)
     params = {**plan.params, **parse_settings(settings)}
-    plan = dataclasses.replace(plan, params=params, seed=plan.seed if seed is None else seed)
+    endpoint = {**plan.endpoint, **parse_limits(limits, max_cost)}
+    plan = dataclasses.replace(plan, params=params, endpoint=endpoint, seed=plan.seed if seed is None else seed)
     _check(plan)  # before anything is written: a refused plan leaves earlier records as they are
     execute(_place(folder, plan, decision), plan, language(lang), dry_run=dry_run, as_json=as_json)
 
 
 def _find(run: str) -> tuple[Path | None, Decision | None]:
-    """The run's folder and decision; neither for a plan's file that lies by itself."""
+    """The run's folder and decision; no decision in a run of a plan's file, neither for a file that lies by itself."""
     if not run.endswith((".yaml", ".yml")):
         folder = runs.find_run(run)
-        return folder, load_decision(folder)
+        bare = (folder / "plan.yaml").is_file() and not (folder / "decision.json").is_file()
+        return folder, None if bare else load_decision(folder)
     own = Path(run).parent
     return (own if (own / "decision.json").is_file() else None), None
 
@@ -101,14 +112,28 @@ def _plan_of_file(run: str, method: str | None, columns: str | None, given: dict
 
 
 def _place(folder: Path | None, plan: Plan, decision: Decision | None) -> Path:
-    """Where to work. One run, one plan, one result: another plan than the finished one gets a run of its own."""
+    """Where to work. One run, one plan, one result: another plan than the finished one gets a run of its own.
+
+    One that asks an endpoint goes on where it was begun, wherever that is: its answers are paid for.
+    """
     if folder is None or _is_taken(folder, plan):
-        source, folder = folder, runs.new_run()
-        decision = decision or (load_decision(source) if source else None)
+        source, folder = folder, _paid_for(plan) or runs.new_run()
+        has_decision = source is not None and (source / "decision.json").is_file()
+        decision = decision or (load_decision(source) if source and has_decision else None)
         decision = dataclasses.replace(decision, run=folder.name) if decision else None
     if decision:
         save_decision(folder, decision)
     return folder
+
+
+def _paid_for(plan: Plan) -> Path | None:
+    """The latest run of this very plan, where it has asked an endpoint."""
+    from executors.models.endpoint import LEDGER
+    from executors.run import fingerprint, read_stamp
+
+    paid = [folder for folder in runs.all_runs() if (folder / LEDGER).is_file()]
+    stamp = fingerprint(plan) if paid else ""
+    return next((folder for folder in reversed(paid) if read_stamp(folder) == stamp), None)
 
 
 def _is_taken(folder: Path, plan: Plan) -> bool:
@@ -141,6 +166,7 @@ def execute(folder: Path, plan: Plan, lang: str, *, dry_run: bool = False, as_js
     from executors.run import run_plan
 
     _check(plan)
+    plan = dataclasses.replace(plan, reasons={**plan.reasons, **_disclosed(plan)})
     write_plan(folder / "plan.yaml", plan)
     screen = console(stderr=True)
     try:
@@ -173,6 +199,13 @@ def show_plan(plan: Plan, folder: Path, lang: str, screen: Any) -> None:
     screen.print(f"  {estimate_text(plan)[lang]}", markup=False)
 
 
+def _disclosed(plan: Plan) -> Mapping[str, Text]:
+    """Where rows go, also for a plan that was written by hand."""
+    from advisor.plan import TEXT_MODELS
+
+    return disclosure(plan.model) if plan.executor in TEXT_MODELS else {}
+
+
 def floor_of(plan: Plan) -> Plan:
     """The baseline on the same rows: the floor of every comparison."""
-    return dataclasses.replace(plan, executor="baseline", params={}, docs=None, reasons={})
+    return dataclasses.replace(plan, executor="baseline", params={}, endpoint={}, docs=None, reasons={})

@@ -19,6 +19,7 @@ from executors.base import Problem, Text, UserError
 
 if TYPE_CHECKING:
     from executors.models.catalogue import Kind
+    from executors.models.endpoint import Endpoint
 
 ENCODERS = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "mpnet")
 WIDTH = ("hidden_size", "n_embd", "dim")  # one entry's names, as families of models call it
@@ -39,6 +40,7 @@ class ModelProfile:
     evidence: Text | None = None
     warnings: tuple[Text, ...] = ()
     architecture: Mapping[str, str | int] = field(default_factory=dict)  # see `architecture_of`
+    has_weights: bool = True  # False behind an endpoint, where they cannot be got at
 
 
 def measure_model(name: str, kind: Kind = "language") -> ModelProfile:
@@ -47,10 +49,13 @@ def measure_model(name: str, kind: Kind = "language") -> ModelProfile:
     Raises `UserError` for any other name, for a model of the other kind, or an unreadable folder.
     """
     from executors.models.catalogue import alias_of, local_folder, name_problems
+    from executors.models.endpoint import endpoint_of
 
     problems = name_problems(name, kind)
     if problems:
         raise UserError.of(problems)
+    if endpoint := endpoint_of(name):
+        return _of_endpoint(endpoint)
     alias = alias_of(name)
     if alias:
         return ModelProfile(name, alias.parameters, alias.window, alias.languages, text("profile.alias", name=name))
@@ -69,6 +74,8 @@ def describe_model(name: str, kind: Kind = "language") -> ModelProfile:
     from executors.models.fetch import locate
 
     found = measure_model(name, kind)
+    if not found.has_weights:
+        return found
     here = local_folder(name) or locate(name)
     config = read_config(here) if here else fetch_config(name)
     if config is None:
@@ -102,6 +109,18 @@ def fetch_config(name: str) -> Mapping[str, Any] | None:
     return _text_part(config) if isinstance(config, dict) else None
 
 
+def _of_endpoint(endpoint: Endpoint) -> ModelProfile:
+    """What is listed of a model behind an endpoint: its window at most. Nothing is asked over the network."""
+    window = endpoint.listed_window
+    assumed = "" if window else text("endpoint.unknown_window", window=f"{endpoint.window:,}")
+    evidence = None
+    if window:
+        title = endpoint.provider.title
+        evidence = text("endpoint.window", window=f"{window:,}", title=title, model=endpoint.model)
+    warning = text("endpoint.unknown", name=endpoint.name, window=assumed)
+    return ModelProfile(endpoint.name, None, window, evidence=evidence, warnings=(warning,), has_weights=False)
+
+
 def _from_config(name: str, config: Mapping[str, Any], told: Text) -> ModelProfile:
     sizes = count_parameters(config), window_of(config)
     return ModelProfile(name, *sizes, evidence=told, architecture=architecture_of(config))
@@ -115,6 +134,8 @@ def model_facts(model: ModelProfile) -> Facts:
     for name, value in (("model_parameters", model.parameters), ("context_window", model.window)):
         if value is not None:
             facts = facts.with_(Fact(name, value, "measured", model.evidence))
+    if not model.has_weights:
+        return facts
     return facts.with_(Fact("weights_access", True, "measured", text("profile.weights", name=model.name)))
 
 

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advisor.decision import Inputs
-from advisor.profile import lengths, near, scan
+from advisor.profile import lengths, scan
 from advisor.profile.data import LARGE, DataProfile, is_large, mean_tokens, split_data
 from advisor.profile.language import languages_of
 from advisor.profile.lengths import Lengths
-from advisor.profile.near import NearDuplicates
 from advisor.profile.scan import Repeats, Sampled, Scan
 from advisor.texts import text
 from executors.base import DataSpec, Input, Reporter, Row, Text, silent
-from executors.data import Stream, columns_of_test, guess_task, open_stream, parse_targets, recognise_columns
+from executors.data import Stream, columns_of_test, guess_task, near, open_stream, parse_targets, recognise_columns
+from executors.data.near import NearDuplicates
 
 FEW = 8  # rows of a class below which a small encoder cannot learn it: see methods/small_encoder.yaml
 NAMED = 5

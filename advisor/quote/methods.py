@@ -9,7 +9,7 @@ from advisor.quote.duration import seconds
 from advisor.quote.figures import count, percent, rounded, scaled, speed, usd_of
 from advisor.quote.memory import encoder_memory
 from advisor.quote.record import FORMULA_SOURCES, Quote
-from advisor.quote.serving import CACHED, by_api, may_use_api, self_hosted
+from advisor.quote.serving import by_api, may_use_api, self_hosted
 from advisor.quote.situation import Situation
 from advisor.texts import text
 from executors.base import Text
@@ -55,7 +55,7 @@ def long_context(known: Situation) -> Quote:
     size = known.number("knowledge_tokens")
     tokens = size or KNOWLEDGE_TOKENS_UNKNOWN
     key = "quote.long_context" if size else "quote.long_context_assumed"
-    said = text(key, tokens=f"{tokens:,.0f}", cached=f"{CACHED:.0%}")
+    said = text(key, tokens=f"{tokens:,.0f}")
     return _untrained(known, "long_context", tokens + known.work.prompt_tokens, cached=tokens, said=(said,))
 
 
@@ -118,7 +118,7 @@ def pretrain(known: Situation) -> Quote:
 def _untrained(known: Situation, method: str, prompt_tokens: float, cached: float, said: tuple[Text, ...]) -> Quote:
     """A method that only asks a model: through a provider where data may go there, else on a machine."""
     api = may_use_api(known)
-    serving = by_api(known, prompt_tokens, cached) if api else self_hosted(known, prompt_tokens)
+    serving = by_api(known, prompt_tokens, cached) if api else self_hosted(known, prompt_tokens, cached)
     return Quote(
         method=method,
         memory_gb=serving.memory,

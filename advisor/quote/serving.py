@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advisor.hardware import Figure, Range, Rig, api_prices
+from advisor.hardware import Figure, Range, Rig
 from advisor.quote.duration import serving_seconds
 from advisor.quote.figures import count, rounded, scaled, speed, usd_of
 from advisor.quote.memory import serving_memory
+from advisor.quote.requests import REQUESTS, request_prices
 from advisor.quote.situation import Situation, rig_for
 from advisor.texts import text
 from executors.base import Text
 
-CACHED = 0.1  # of the input price, for a prompt's repeated beginning
 TOGETHER = 8  # answers generated at a time
-ANSWERS = 1000
+ANSWERS = REQUESTS
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,30 @@ def may_use_api(known: Situation) -> bool:
 
 def by_api(known: Situation, prompt_tokens: float, cached: float) -> Serving:
     """`cached` of the prompt's tokens are the same in every prompt: at the low end a provider has them in its cache."""
-    prices, answer = api_prices(), known.work.answer_tokens
-    rest = prompt_tokens - cached
-    low = min(p["input"] * (rest + CACHED * cached) + p["output"] * answer for p in prices.values())
-    high = max(p["input"] * prompt_tokens + p["output"] * answer for p in prices.values())
+    answer = known.work.answer_tokens
+    prices = request_prices(cached, prompt_tokens - cached, answer)
+    low = min(p.plain_usd if p.cached_usd is None else p.cached_usd for p in prices)
+    high = max(p.plain_usd for p in prices)
     return Serving(
         memory=(0, 0),
         hours=(0, 0),
-        usd=rounded((low * ANSWERS / 1e6, high * ANSWERS / 1e6)),
+        usd=rounded((low, high)),
         hardware=text("quote.provider"),
         formula=f"1,000 answers = 1,000 × ({prompt_tokens:,.0f} × price in + {answer:.3g} × price out)",
-        said=(text("quote.api", names=", ".join(prices)),),
-        prices=tuple(Figure(name, str(p["as_of"]), (p["source"],)) for name, p in prices.items()),
+        said=(text("quote.api", names=", ".join(p.model for p in prices)),),
+        prices=tuple(Figure(p.model, p.as_of, (p.source,)) for p in prices),
     )
 
 
-def self_hosted(known: Situation, prompt_tokens: float) -> Serving:
-    """On the user's machine, or on one that is rented; where requests are few, up to the cost of its never stopping."""
+def self_hosted(known: Situation, prompt_tokens: float, cached: float = 0) -> Serving:
+    """On the user's machine, or on one that is rented; where requests are few, up to the cost of its never stopping.
+    At the low end the `cached` tokens, the same in every prompt, are computed once for all answers."""
     n, answer = known.parameters, known.work.answer_tokens
     tokens = prompt_tokens + answer
     rig, hardware, why = rig_for(known, lambda kind: serving_memory(known.shape, tokens, kind, TOGETHER)[0])
-    hours = scaled(serving_seconds(n, ANSWERS, prompt_tokens, answer, rig, TOGETHER), 1 / 3600)
+    once = prompt_tokens - cached + cached / ANSWERS
+    low, high = (serving_seconds(n, ANSWERS, read, answer, rig, TOGETHER) for read in (once, prompt_tokens))
+    hours = scaled((low[0], high[1]), 1 / 3600)
     usd = usd_of(hours, rig)
     said = [*known.about_model, *why, text("quote.serving", batch=TOGETHER)]
     requests = known.number("requests_per_day")

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
@@ -333,7 +334,8 @@ def run_command(decision: Decision) -> str:
     given = decision.inputs
     parts = ["advisor", "run", decision.run or "last"]
     parts += [] if given.data else ["--data", "ROWS.csv"]
-    parts += [] if given.docs or "rag" not in decision.methods else ["--docs", "FOLDER"]
+    documented = any(m in EXECUTORS and executors.load(m).needs_docs for m in decision.methods)
+    parts += [] if given.docs or not documented else ["--docs", "FOLDER"]
     return shlex.join(parts)
 
 

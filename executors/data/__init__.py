@@ -1,7 +1,7 @@
 """Rows from files: formats and encodings, which column is what, and the two sides of a split.
 
 `reading` makes a `Table` of a file, `streaming` reads one that is larger than memory, `columns` says what its columns
-are, `splits` makes a `Dataset` of it.
+are, `splits` makes a `Dataset` of it, `near` finds rows of one side that nearly stand on the other.
 """
 
 from __future__ import annotations

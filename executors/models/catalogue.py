@@ -88,14 +88,16 @@ def is_hub_id(name: str) -> bool:
 
 
 def local_folder(name: str) -> Path | None:
-    """The folder `name` stands for, where it is a path and not an alias or a hub id.
+    """The folder `name` stands for, where it is a path and not an alias, a hub id or an endpoint.
 
     Raises `UserError` for a path that is not there, and for a name that is nothing we know.
     """
+    from executors.models.endpoint.names import is_endpoint
+
     path = Path(name).expanduser()
     if path.is_dir() and name not in aliases():
         return path
-    if name in aliases():
+    if name in aliases() or is_endpoint(name):
         return None
     looks_like_path = name.startswith((".", "~")) or path.is_absolute() or "\\" in name or name.count("/") > 1
     if path.exists() or looks_like_path:
@@ -121,7 +123,17 @@ def local_folder(name: str) -> Path | None:
 
 
 def name_problems(name: str, kind: Kind) -> list[Problem]:
-    """What is wrong with a model's name, seen without work: unknown, or a model of the other kind."""
+    """What is wrong with a model's name, seen without work: unknown, or a model of the other kind.
+
+    A name behind an endpoint is a language model's; whether it is there is known only when it is asked.
+    """
+    from executors.models.endpoint.names import is_endpoint, name_faults
+
+    folder = Path(name).expanduser().is_dir()  # a colon may stand in a path
+    if not folder and name not in aliases() and (faults := name_faults(name)):
+        return faults
+    if is_endpoint(name):
+        return [] if kind == "language" else [_no_embedder(name)]
     try:
         local_folder(name)
     except UserError as error:
@@ -133,6 +145,12 @@ def name_problems(name: str, kind: Kind) -> list[Problem]:
     fitting = ", ".join(a.name for a in aliases().values() if a.kind == kind)
     zh = Problem(f"模型“{name}”用于{does_zh}；这里需要另一类模型", f"例如：{fitting}")
     return [Problem(f"model '{name}' {does}; a model of the other kind is needed here", f"such as: {fitting}", zh)]
+
+
+def _no_embedder(name: str) -> Problem:
+    fitting = ", ".join(a.name for a in aliases().values() if a.kind == "embedder")
+    zh = Problem(f"模型“{name}”用于生成文本；句向量编码器只支持本地模型", f"例如：{fitting}")
+    return Problem(f"model '{name}' writes text; sentence encoders run on this machine", f"such as: {fitting}", zh)
 
 
 def cache_folder() -> Path:

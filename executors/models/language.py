@@ -1,8 +1,9 @@
 """Text models behind one door: generate, score, count.
 
 Covered: causal models of transformers on this machine, with or without a PEFT adapter. What many prompts begin with
-is computed once (key/value cache), and the labels of a row are scored in one forward pass as a tree. Decoding is
-greedy unless a temperature is given; either way the same call has the same answer. Endpoints: see `endpoint`.
+is computed once (key/value cache) and kept for the next call (see `prefix`); rows stand beside one another in a forward
+pass, and so do the labels of a row (see `packing`). Decoding is greedy unless a temperature is given; either way the
+same call has the same answer. Endpoints: see `endpoint`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from executors.base import Event, Reporter, Usage, UserError, silent
+from executors.base import Event, Problem, Reporter, Usage, UserError, silent
 from executors.models.catalogue import name_problems
 from executors.models.device import choose_device, prepare_peft, prepare_torch, prepare_transformers
+from executors.models.endpoint import is_endpoint
 from executors.models.fetch import resolve
+from executors.models.packing import Decoding, PackedRows, PaddedRows, Tree, batches, grow_trees, packs, score_pack
+from executors.models.prefix import KeptPrefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +31,11 @@ Chat = Sequence[Mapping[str, str]]
 
 BATCH_TOKENS = 16_384  # prompt, cache and answer tokens of a batch: bounds the memory of the cache
 BATCH_ROWS = 32
+PACK_TOKENS = 1024  # rows beside one another on a CPU: more of them pay attention to each other in vain
+PACK_TOKENS_GPU = 4096  # where a pass costs about the same from 1 to some thousand tokens
 SHARED_AT_LEAST = 8  # tokens; a shorter common beginning is not worth a pass of its own
+ALONE_AT_LEAST = 256  # tokens of a prompt asked by itself, from which the next one may gain by what is kept of it
+QUIET = {"verbose": False}  # a prompt beyond the window is our own matter: counted, refused or shortened
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
 
 
@@ -96,11 +104,13 @@ def encode_chat(tokenizer: Any, chat: Chat) -> list[int]:
     messages = [dict(m) for m in chat]
     if tokenizer.chat_template:
         # enable_thinking: answers are short here; templates that do not know the switch ignore it
-        encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)
+        encoded = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, enable_thinking=False, tokenizer_kwargs=QUIET
+        )
         ids: list[int] = encoded["input_ids"]
         return ids
     lines = [f"{m['role'].capitalize()}: {m['content']}\n" for m in messages]
-    plain: list[int] = tokenizer("".join([*lines, "Assistant:"]))["input_ids"]
+    plain: list[int] = tokenizer("".join([*lines, "Assistant:"]), **QUIET)["input_ids"]
     return plain
 
 
@@ -116,7 +126,7 @@ def load_causal(name: str, report: Reporter = silent) -> tuple[Any, Any]:
 
     Alias, hub id or folder. Raises `UserError`, see `fetch.resolve`; also where `name` is not a text generator.
     """
-    problems = name_problems(name, "language")
+    problems = [*name_problems(name, "language"), *_weightless(name)]
     if problems:
         raise UserError.of(problems)
     folder = resolve(name, report)
@@ -136,6 +146,18 @@ def load_causal(name: str, report: Reporter = silent) -> tuple[Any, Any]:
         tokenizer.pad_token = tokenizer.eos_token
     report(Event("load", 1, 1, name))
     return model.to(device.kind).eval(), tokenizer
+
+
+def _weightless(name: str) -> list[Problem]:
+    """A fault where `name` is behind an endpoint: what it is asked for here are its weights."""
+    if not is_endpoint(name):
+        return []
+    hint = "prompt and rag can ask it; training and measuring need an alias, a hub id or a folder"
+    zh = Problem(
+        f"模型“{name}”只能通过网络访问，这里没有它的权重",
+        "prompt 和 rag 可以使用它；训练和测量需要模型别名、hub 名称或文件夹",
+    )
+    return [Problem(f"model '{name}' is reached over the network: its weights are not here", hint, zh)]
 
 
 def _config(transformers: Any, name: str, folder: Path) -> Any:
@@ -158,8 +180,13 @@ def _config(transformers: Any, name: str, folder: Path) -> Any:
 def load_language_model(name: str, report: Reporter = silent, adapter: Path | None = None) -> LanguageModel:
     """The language model `name`, with the PEFT adapter in the folder `adapter` where one is given.
 
-    Raises `UserError`, see `load_causal`; also for a folder that holds no adapter.
+    One behind an endpoint keeps to the spending that is open, see `endpoint.session`.
+    Raises `UserError`, see `load_causal` and `load_endpoint`; also for a folder that holds no adapter.
     """
+    if is_endpoint(name) and adapter is None:
+        from executors.models.endpoint.model import load_endpoint
+
+        return load_endpoint(name, report)
     if adapter is not None and not (adapter / "adapter_config.json").is_file():
         raise UserError(f"{adapter}: no adapter_config.json, so no adapter", "name the folder the training saved")
     model, tokenizer = load_causal(name, report)
@@ -176,6 +203,8 @@ class LocalModel(LanguageModel):
         self.window = _window(model, tokenizer)
         self._stops = _stop_ids(model, tokenizer)
         self._shares = can_share(model)
+        self._kept = KeptPrefix(model)
+        self._pack_tokens = PACK_TOKENS if model.device.type == "cpu" else PACK_TOKENS_GPU
 
     def count(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
@@ -196,11 +225,14 @@ class LocalModel(LanguageModel):
         chance = torch.Generator().manual_seed(sampling.seed)
         with torch.inference_mode():
             shared = self._shared_length(prompts)
-            prefix = self._prefix_cache(prompts[0][:shared]) if shared else None
-            for batch in _batches(prompts, max_tokens):
-                rows = [prompts[i][shared:] for i in batch]
-                answers = self._decode(rows, prefix, shared, max_tokens, sampling, chance)
-                for i, answer in zip(batch, answers, strict=True):
+            prefix = self._kept.of(prompts[0][:shared]) if shared else None
+            lengths = [len(prompt) - shared for prompt in prompts]
+            packed = sum(lengths) <= shared * len(lengths)  # else the beginning is the least of it
+            for group in self._grouped(lengths, shared, max_tokens, packed):
+                rows = [prompts[i][shared:] for i in group]
+                decoding = self._decoding(rows, prefix, shared, packed)
+                answers = self._decode(decoding, len(rows), max_tokens, sampling, chance)
+                for i, answer in zip(group, answers, strict=True):
                     done[i] = self._completion(answer, len(prompts[i]), sampling.stop)
                 report(Event("predict", len(done), len(prompts)))
         return [done[i] for i in range(len(prompts))]
@@ -218,50 +250,32 @@ class LocalModel(LanguageModel):
     def _has_ended(self, ids: list[int], stop: Sequence[str]) -> bool:
         return ids[-1] in self._stops or (bool(stop) and any(mark in self._text(ids) for mark in stop))
 
-    def _decode(
-        self, rows: list[list[int]], prefix: Any, shared: int, max_tokens: int, sampling: Sampling, chance: Any
-    ) -> list[list[int]]:
-        """A continuation of each row after the shared prefix, with its stop token. Finished rows leave."""
-        torch = prepare_torch()
-        cache = self._repeated(prefix, len(rows))
-        ids, mask = self._left_padded(rows, shared)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, shared:]
-        answers: list[list[int]] = [[] for _ in rows]
-        active = list(range(len(rows)))
+    def _grouped(self, lengths: list[int], shared: int, max_tokens: int, packed: bool) -> Iterator[list[int]]:
+        """Indices of the rows that are decoded together."""
+        if packed:
+            return packs(lengths, self._pack_tokens, BATCH_ROWS)
+        return batches(lengths, shared + max_tokens, BATCH_TOKENS, BATCH_ROWS)
+
+    def _decoding(self, rows: list[list[int]], prefix: Any, shared: int, packed: bool) -> Decoding:
+        if packed:
+            return PackedRows(self.model, prefix, shared, rows)
+        return PaddedRows(self.model, prefix, shared, rows, self.tokenizer.pad_token_id or 0)
+
+    def _decode(self, rows: Decoding, count: int, max_tokens: int, sampling: Sampling, chance: Any) -> list[list[int]]:
+        """A continuation of each of `count` rows, with its stop token. Finished rows leave."""
+        answers: list[list[int]] = [[] for _ in range(count)]
+        active = list(range(count))
+        logits = rows.start()
         for step in range(max_tokens):
-            out = self.model(
-                input_ids=ids,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            cache, chosen = out.past_key_values, _choose(out.logits[:, -1], sampling.temperature, chance)
+            chosen = _choose(logits, sampling.temperature, chance)
             for row, token in zip(active, chosen.tolist(), strict=True):
                 answers[row].append(token)
             stay = [n for n, row in enumerate(active) if not self._has_ended(answers[row], sampling.stop)]
             if not stay or step + 1 == max_tokens:
                 break
-            if len(stay) < len(active):
-                keep = torch.tensor(stay, device=mask.device)
-                cache.batch_select_indices(keep)
-                active = [active[n] for n in stay]
-                chosen, mask, positions = chosen[keep], mask[keep], positions[keep]
-            ids = chosen[:, None]
-            positions = positions[:, -1:] + 1
-            mask = torch.cat([mask, mask.new_ones(len(active), 1)], dim=1)
+            active = [active[n] for n in stay]
+            logits = rows.go_on(chosen, stay)
         return answers
-
-    def _left_padded(self, rows: list[list[int]], shared: int) -> tuple[Tensor, Tensor]:
-        """Ids ``[rows, longest]`` padded on the left, and the 0/1 mask ``[rows, shared + longest]``."""
-        torch = prepare_torch()
-        longest = max(map(len, rows))
-        pads = [longest - len(row) for row in rows]
-        filler = self.tokenizer.pad_token_id or 0
-        ids = [[filler] * pad + row for pad, row in zip(pads, rows, strict=True)]
-        mask = [[1] * shared + [0] * pad + [1] * (longest - pad) for pad in pads]
-        return torch.tensor(ids, device=self.model.device), torch.tensor(mask, device=self.model.device)
 
     # -- scoring ---------------------------------------------------------------------------------------
 
@@ -276,7 +290,7 @@ class LocalModel(LanguageModel):
         with torch.inference_mode():
             if not self._shares:
                 return self._score_each(prompts, answers, report)
-            return self._score_shared(prompts, _Tree.of(answers), report)
+            return self._score_shared(prompts, answers, report)
 
     def _score_each(self, prompts: list[list[int]], answers: list[list[int]], report: Reporter) -> list[list[float]]:
         """Every prompt with every answer as a sequence of its own: slow, and right for any architecture."""
@@ -293,37 +307,28 @@ class LocalModel(LanguageModel):
         steps = out.logits[0, :-1].float().log_softmax(-1)
         return float(steps.gather(1, ids[0, -len(answer) :, None]).sum())
 
-    def _score_shared(self, prompts: list[list[int]], tree: _Tree, report: Reporter) -> list[list[float]]:
-        scores: dict[int, list[float]] = {}
-        shared = self._shared_length(prompts)
-        prefix = self._prefix_cache(prompts[0][:shared]) if shared else None
-        for batch in _batches(prompts, len(tree.tokens), logits=len(tree.tokens) + 1):
-            rows = [prompts[i][shared:] for i in batch]
-            scores |= zip(batch, self._score_batch(rows, prefix, shared, tree), strict=True)
+    def _score_shared(self, prompts: list[list[int]], answers: list[list[int]], report: Reporter) -> list[list[float]]:
+        trees = grow_trees(answers, self._pack_tokens)
+        scores: list[list[float]] = []
+        for cache, shared, rows in self._scored_together(prompts, trees):
+            parts = [(indices, score_pack(self.model, cache, shared, rows, tree)) for indices, tree in trees]
+            scores += _side_by_side(parts, len(rows))
             report(Event("predict", len(scores), len(prompts)))
-        return [scores[i] for i in range(len(prompts))]
-
-    def _score_batch(self, rows: list[list[int]], prefix: Any, shared: int, tree: _Tree) -> list[list[float]]:
-        """One forward pass: each row, then all answers, each of which sees the row and its own beginning only."""
-        torch = prepare_torch()
-        prompt_ids, prompt_mask = self._left_padded(rows, shared)
-        length, nodes = prompt_ids.shape[1], len(tree.tokens)
-        tree_ids = torch.tensor(tree.tokens, dtype=torch.long, device=prompt_ids.device).expand(len(rows), -1)
-        depths = torch.tensor(tree.depths, dtype=torch.long, device=prompt_ids.device)
-        positions = (prompt_mask.cumsum(-1) - 1).clamp(min=0)
-        after = positions[:, -1:] + depths
-        out = self.model(
-            input_ids=torch.cat([prompt_ids, tree_ids], dim=1),
-            attention_mask=_tree_mask(prompt_mask.bool(), length, tree)[:, None],
-            position_ids=torch.cat([positions[:, shared:], after], dim=1),
-            past_key_values=self._repeated(prefix, len(rows)),
-            use_cache=prefix is not None,
-            logits_to_keep=nodes + 1,
-        )
-        steps = out.logits.float().log_softmax(-1)  # [rows, 1 + nodes, vocabulary]; 0 is the prompt's last token
-        sums = [steps[:, at, tokens].sum(-1) for at, tokens in tree.paths]
-        scores: list[list[float]] = torch.stack(sums, dim=1).tolist()
         return scores
+
+    def _scored_together(
+        self, prompts: list[list[int]], trees: list[tuple[list[int], Tree]]
+    ) -> Iterator[tuple[Any, int, list[list[int]]]]:
+        """(cache, its tokens, the rows after it): rows beside one another, or one by one where the answers are many."""
+        if len(trees) == 1:
+            shared = self._shared_length(prompts)
+            cache = self._kept.of(prompts[0][:shared]) if shared else None
+            lengths = [len(prompt) - shared + len(trees[0][1].tokens) for prompt in prompts]
+            for pack in packs(lengths, self._pack_tokens, len(prompts)):
+                yield cache, shared, [prompts[i][shared:] for i in pack]
+        else:
+            for prompt in prompts:
+                yield self._kept.of(prompt[:-1]), len(prompt) - 1, [prompt[-1:]]
 
     # -- what both share -------------------------------------------------------------------------------
 
@@ -337,28 +342,13 @@ class LocalModel(LanguageModel):
             )
 
     def _shared_length(self, prompts: list[list[int]]) -> int:
-        """How many leading tokens all prompts have in common; 0 where computing them once gains nothing."""
-        if len(prompts) < 2 or not self._shares:
+        """How many leading tokens all prompts have in common; 0 where computing them apart gains nothing."""
+        if not prompts or not self._shares:
             return 0
         first, last = min(prompts), max(prompts)  # in sorted order the extremes share least
         same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
         same = min(same, min(map(len, prompts)) - 1)  # every row keeps a token to go on from
-        return same if same >= SHARED_AT_LEAST else 0
-
-    def _prefix_cache(self, ids: list[int]) -> Any:
-        torch = prepare_torch()
-        given = torch.tensor([ids], device=self.model.device)
-        return self.model(input_ids=given, use_cache=True, logits_to_keep=1).past_key_values
-
-    def _repeated(self, prefix: Any, rows: int) -> Any:
-        """A copy of the prefix's cache for `rows` rows: a forward pass appends to what it is given."""
-        if prefix is None:
-            return None
-        import copy
-
-        cache = copy.deepcopy(prefix)
-        cache.batch_repeat_interleave(rows)
-        return cache
+        return same if same >= (SHARED_AT_LEAST if len(prompts) > 1 else ALONE_AT_LEAST) else 0
 
 
 def _choose(logits: Tensor, temperature: float, chance: Any) -> Tensor:
@@ -369,69 +359,14 @@ def _choose(logits: Tensor, temperature: float, chance: Any) -> Tensor:
     return shares.multinomial(1, generator=chance)[:, 0].to(logits.device)
 
 
-@dataclass(frozen=True)
-class _Tree:
-    """Answers as a tree of their common beginnings. A node is a token that predicts at least one other.
-
-    `ancestors[n]` are the nodes that n sees, itself included; `depths` count from 1. `paths` lists for each answer
-    at which position each of its tokens is predicted (0: by the prompt; n + 1: by node n), and the tokens.
-    """
-
-    tokens: list[int]
-    depths: list[int]
-    ancestors: list[list[int]]
-    paths: list[tuple[list[int], list[int]]]
-
-    @classmethod
-    def of(cls, answers: Sequence[Sequence[int]]) -> _Tree:
-        nodes: dict[tuple[int, ...], int] = {}
-        for answer in answers:
-            for end in range(1, len(answer)):
-                nodes.setdefault(tuple(answer[:end]), len(nodes))
-        starts = [[nodes[begin[:end]] for end in range(1, len(begin) + 1)] for begin in nodes]
-        paths = [([0, *(nodes[tuple(a[:end])] + 1 for end in range(1, len(a)))], list(a)) for a in answers]
-        return cls([begin[-1] for begin in nodes], [len(begin) for begin in nodes], starts, paths)
-
-
-def _tree_mask(prompt_mask: Tensor, length: int, tree: _Tree) -> Tensor:
-    """Who sees whom: bool ``[rows, length + nodes, shared + length + nodes]``.
-
-    A prompt token sees the prefix and what is before it, an answer token the whole prompt and its own ancestors.
-    Padding sees itself, for a row that sees nothing has no defined softmax.
-    """
-    torch = prepare_torch()
-    rows, seen = prompt_mask.shape
-    nodes, device = len(tree.tokens), prompt_mask.device
-    own = torch.zeros(nodes, nodes, dtype=torch.bool, device=device)
-    for n, ancestors in enumerate(tree.ancestors):
-        own[n, ancestors] = True
-    causal = torch.ones(length, seen, dtype=torch.bool, device=device).tril(seen - length)
-    diagonal = torch.zeros_like(causal)
-    diagonal[range(length), range(seen - length, seen)] = True
-    prompt = (causal & prompt_mask[:, None]) | diagonal
-    mask: Tensor = torch.zeros(rows, length + nodes, seen + nodes, dtype=torch.bool, device=device)
-    mask[:, :length, :seen] = prompt
-    mask[:, length:, :seen] = prompt_mask[:, None]
-    mask[:, length:, seen:] = own
-    return mask
-
-
-def _batches(prompts: Sequence[Sequence[int]], extra: int, logits: int = 1) -> Iterator[list[int]]:
-    """Indices of rows that are run together, longest first: like lengths, bounded by memory.
-
-    `extra` tokens are added to each row; `logits` positions of each row get a score for the whole vocabulary.
-    """
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]), reverse=True)
-    batch: list[int] = []
-    for i in order:
-        size = len(prompts[batch[0] if batch else i]) + extra
-        rows = len(batch) + 1
-        if batch and (rows > BATCH_ROWS or rows * size > BATCH_TOKENS or rows * logits > BATCH_TOKENS // 4):
-            yield batch
-            batch = []
-        batch.append(i)
-    if batch:
-        yield batch
+def _side_by_side(parts: list[tuple[list[int], list[list[float]]]], rows: int) -> list[list[float]]:
+    """Scores of groups of answers, ``(indices, [rows][indices])`` each, in the order of the answers."""
+    scores = [[0.0] * sum(len(indices) for indices, _ in parts) for _ in range(rows)]
+    for indices, found in parts:
+        for row, values in zip(scores, found, strict=True):
+            for i, value in zip(indices, values, strict=True):
+                row[i] = value
+    return scores
 
 
 def _window(model: Any, tokenizer: Any) -> int:

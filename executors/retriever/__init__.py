@@ -43,7 +43,7 @@ from executors.models import (
     load_language_model,
     name_problems,
 )
-from executors.retriever.documents import Document, find_files, read_documents
+from executors.retriever.documents import Document, find_files, read_documents, skipped_notes
 from executors.retriever.index import Index, Search, embedded_text, open_index, read_manifest, write_index
 from executors.retriever.lexical import chinese_share, count_words
 from executors.retriever.reader import Reader
@@ -314,24 +314,11 @@ def _by_trial(best: str, metric: str, values: dict[ReaderName, float], n: int) -
 
 
 def _index_notes(documents: Sequence[Document], passages: Sequence[Passage], skipped: Sequence[Problem]) -> list[Text]:
-    notes: list[Text] = [
-        {
-            "en": f"{len(passages)} passages of {len(documents)} documents",
-            "zh": f"{len(documents)} 份文档，{len(passages)} 个段落",
-        }
-    ]
-    if skipped:
-        named, named_zh = (
-            comma.join([*(problem.told(lang).message for problem in skipped[:3]), *(["…"] if skipped[3:] else [])])
-            for lang, comma in (("en", "; "), ("zh", "；"))
-        )
-        notes.append(
-            {
-                "en": f"{len(skipped)} files were left out: {named}",
-                "zh": f"有 {len(skipped)} 个文件未收录：{named_zh}",
-            }
-        )
-    return notes
+    size = {
+        "en": f"{len(passages)} passages of {len(documents)} documents",
+        "zh": f"{len(documents)} 份文档，{len(passages)} 个段落",
+    }
+    return [size, *skipped_notes(skipped)]
 
 
 def _language_notes(plan: Plan, language: str) -> list[Text]:

@@ -7,11 +7,11 @@ one can. Not covered yet: HTML, PDF, Word.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from executors.base import Problem, UserError
+from executors.base import Problem, Text, UserError
 
 ENDINGS = (".md", ".markdown", ".txt")
 HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
@@ -50,6 +50,18 @@ def read_documents(folder: Path, skipped: list[Problem] | None = None) -> list[D
     if skipped is not None:
         skipped += problems
     return documents
+
+
+def skipped_notes(skipped: Sequence[Problem]) -> list[Text]:
+    """How many files could not be read, and why the first of them could not; nothing where all could."""
+    if not skipped:
+        return []
+    named, named_zh = (
+        comma.join([*(problem.told(lang).message for problem in skipped[:3]), *(["…"] if skipped[3:] else [])])
+        for lang, comma in (("en", "; "), ("zh", "；"))
+    )
+    told = f"{len(skipped)} files were left out: {named}"
+    return [{"en": told, "zh": f"有 {len(skipped)} 个文件未收录：{named_zh}"}]
 
 
 def read_document(path: Path, root: Path) -> Document | Problem:

@@ -58,7 +58,8 @@ def finish(name: str, figures: list[Figure]) -> int:
         interval = f"{f.interval[0]:.3f}–{f.interval[1]:.3f}" if f.interval else ""
         bar = f"{f.op} {f.bar:g}" if f.bar is not None else ""
         verdict = "" if f.bar is None else ("ok" if f.holds else "SHORT")
-        table.add_row(f.id, f"{f.value:.3f}", bar, str(f.n), interval, verdict, f.command)
+        value = f"{f.value:.3f}" if abs(f.value) >= 0.01 or not f.value else f"{f.value:.2g}"
+        table.add_row(f.id, value, bar, str(f.n), interval, verdict, f.command)
     Console(width=None if sys.stdout.isatty() else 170).print(table)
     OUT.mkdir(exist_ok=True)
     rows = [asdict(f) for f in figures]

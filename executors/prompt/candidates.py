@@ -1,0 +1,93 @@
+"""Which prompts a search compares: wordings, demonstrations and their number, order and decoding, the likely first.
+
+What the plan's parameters name is never varied. Labels' calibration and the weight of nearness are not here: they are
+read from the same answers of the model and cost nothing more (see `search`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from executors.prompt.params import PromptParams
+from executors.prompt.wording import wording_names
+
+MANY_LABELS = 12  # from which on all labels and demonstrations of each make prompts long
+RETRIEVE_FROM = 50  # training rows from which retrieved demonstrations are worth their price
+SHOWN_FROM = 5  # labels from which on only those of the retrieved demonstrations are compared
+SAMPLED = frozenset({"generation", "dialogue"})  # tasks whose texts may be drawn by chance
+WARM = 0.7
+
+Change = dict[str, Any]
+
+
+def candidates(
+    base: PromptParams, given: frozenset[str], task: str, labels: int, rows: int, grounded: bool
+) -> list[PromptParams]:
+    """The prompts to compare, `base` first, each once. `rows` are those demonstrations may be taken from."""
+    found = {_key(base): base}
+    for change in _changes(task, labels, rows, grounded):
+        allowed = {name: value for name, value in change.items() if name not in given}
+        other = replace(base, **allowed)
+        if (other.shots or 0) <= rows:
+            found.setdefault(_key(other), other)
+    return list(found.values())
+
+
+def _key(params: PromptParams) -> str:
+    return repr(params)
+
+
+def _changes(task: str, labels: int, rows: int, grounded: bool) -> Iterator[Change]:
+    wordings = wording_names(task)
+    if task == "classification":
+        yield from _labelled(wordings, labels, rows)
+    elif grounded:
+        yield from _grounded(wordings, rows)
+    else:
+        yield from _written(wordings, rows)
+    if task in SAMPLED:
+        yield {"temperature": WARM}
+
+
+def _labelled(wordings: Sequence[str], labels: int, rows: int) -> Iterator[Change]:
+    near: Change = {"candidates": "shown" if labels >= SHOWN_FROM else "all"}
+    retrieved = rows >= RETRIEVE_FROM
+    if retrieved:
+        for shots in (3, 5, 2, 8):
+            for wording in ("cued", "bare", "plain"):
+                yield {"selection": "nearest", "shots": shots, "wording": wording, **near}
+        yield {"selection": "nearest_balanced", "shots": 4, "wording": "cued", **near}
+        yield {"selection": "diverse", "shots": 4, "wording": "cued", **near}
+        yield {"selection": "nearest", "shots": 4, "wording": "cued", "order": "nearest_first", **near}
+    if labels <= MANY_LABELS:
+        few = max(4, labels)
+        for wording in wordings:
+            for shots in (few, 2 * few, 4 * few):
+                for order_seed in (0, 1):
+                    yield {"shots": shots, "wording": wording, "order_seed": order_seed}
+        for wording in wordings:
+            yield {"shots": 0, "wording": wording}
+
+
+def _grounded(wordings: Sequence[str], rows: int) -> Iterator[Change]:
+    """Rows that bring a passage: a few demonstrations are already long."""
+    for shots in (0, 1, 2, 4):
+        for wording in wordings:
+            yield {"shots": shots, "wording": wording}
+    for shots in (1, 2):
+        yield {"shots": shots, "wording": wordings[-1], "order_seed": 1}
+    if rows >= RETRIEVE_FROM:
+        yield {"shots": 2, "selection": "nearest", "wording": wordings[-1]}
+
+
+def _written(wordings: Sequence[str], rows: int) -> Iterator[Change]:
+    for shots in (4, 0, 8):
+        for wording in wordings:
+            yield {"shots": shots, "wording": wording}
+    for wording in wordings:
+        yield {"shots": 4, "wording": wording, "order_seed": 1}
+        if rows >= RETRIEVE_FROM:
+            yield {"shots": 4, "selection": "nearest", "wording": wording}
+            yield {"shots": 4, "selection": "diverse", "wording": wording}

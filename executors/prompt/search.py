@@ -1,0 +1,363 @@
+"""Search for the prompt: candidates raced on development rows taken from the training side, by successive halving.
+
+Successive halving (Jamieson & Talwalkar 2016): all candidates answer a few rows, the better half goes on to twice as
+many. A row a candidate has answered is not asked again, neither in the next round nor after an interruption. Held-out
+rows never come near: the job does not hold them. Calibration and the weight of nearness are compared on the same
+answers. Not covered: writing new instructions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from executors.base import Event, Job, Prediction, Row, Text, Usage, to_dict
+from executors.data.near import find_leaks
+from executors.metrics import HIGHER_IS_BETTER
+from executors.metrics import score as score_rows
+from executors.models import LanguageModel
+from executors.prompt.build import Builder, parsed
+from executors.prompt.candidates import candidates
+from executors.prompt.demonstrations import by_turns
+from executors.prompt.labels import LabelScores, prior
+from executors.prompt.params import PromptParams, given_names
+from executors.prompt.predictor import PromptPredictor
+from executors.prompt.record import SearchRecord, Seen, Trial, guard_notes, mark_collapse, trap_flags
+
+FIRST_ROWS = 16  # of the first round
+MOST_ROWS = 256  # development rows at most
+LEAST_ROWS = 8  # training rows a side, below which nothing can be compared
+NEARNESS = (0.0, 0.5, 1.0, 2.0)  # weights of the demonstrations' nearness that are compared
+FILE = "search.jsonl"
+
+Outcome = LabelScores | Prediction
+
+
+@dataclass
+class Runner:
+    """One candidate: its predictor, and the outcome of each development row it has answered."""
+
+    params: PromptParams
+    predictor: PromptPredictor
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    seconds: float = 0.0
+    tokens: list[int] = field(default_factory=list)
+    best: PromptParams | None = None
+
+
+class Search:
+    """A search over the prompts of one job."""
+
+    def __init__(
+        self, builder: Builder, base: PromptParams, given: frozenset[str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`given` are the parameters that the plan names itself: they stay."""
+        self.builder, self.base, self.given, self.clock = builder, base, given, clock
+        self.job = builder.job
+        self.development = development_rows(builder)
+        own = frozenset(row.id for row in self.development)
+        rest = [row for row in self.job.rows if row.id not in own]
+        self.near = find_leaks(rest, self.development)  # would flatter a prompt that shows them
+        self.barred = own | self.near
+        self.kept = _Kept(self.job.folder / FILE)
+        self.trials: list[Trial] = []
+
+    def run(self) -> tuple[PromptPredictor, SearchRecord]:
+        """The best predictor, not yet calibrated, and the record. The same answers give the same choice."""
+        runners = [Runner(params, self.builder.build(params, self.barred)) for params in self._candidates()]
+        total, began, stopped = len(runners), self.clock() - self.kept.seconds, "finished"
+        field_, rung, count = runners, 0, min(FIRST_ROWS, len(self.development))
+        while True:
+            done = self._round(field_, count, began)
+            trials = mark_collapse([self._trial(runner, rung, count) for runner in done], self._chance)
+            order = sorted(range(len(done)), key=lambda n: self._rank(trials[n]))
+            keep = max(1, (len(done) + 1) // 2) if count < len(self.development) else 1
+            kept = set(order[:keep])
+            self.trials += [replace(trial, kept=n in kept) for n, trial in enumerate(trials)]
+            best = done[order[0]]
+            if len(done) < len(field_):
+                stopped = "budget"
+            if stopped == "budget" or len(kept) == 1 or count == len(self.development):
+                break
+            field_, rung, count = [done[n] for n in order[:keep]], rung + 1, min(2 * count, len(self.development))
+        return self._finished(best, runners[0], total, began, stopped)
+
+    def _candidates(self) -> list[PromptParams]:
+        job, free = self.job, len(self.job.rows) - len(self.barred)
+        grounded = any(row.input.context for row in job.rows[:100])
+        return candidates(self.base, self.given, job.plan.task, len(job.labels), free, grounded)
+
+    # -- a round -----------------------------------------------------------------------------------------
+
+    def _round(self, runners: Sequence[Runner], count: int, began: float) -> list[Runner]:
+        """The runners that have answered the first `count` rows; fewer where the time is up. Never none."""
+        done: list[Runner] = []
+        for runner in runners:
+            missing = [row for row in self.development[:count] if row.id not in self._known(runner)]
+            if done and missing and self._spent(began) + self._expected(runner, done, len(missing)) > self._budget:
+                continue
+            self._answer(runner, missing)
+            done.append(runner)
+            spent = min(self._spent(began), self._budget)
+            self.job.report(Event("search", round(spent, 1), self._budget, f"{len(done)}/{len(runners)} × {count}"))
+        return done
+
+    def _spent(self, began: float) -> float:
+        return self.clock() - began
+
+    @property
+    def _budget(self) -> float:
+        return self.base.search_seconds
+
+    def _expected(self, runner: Runner, done: Sequence[Runner], rows: int) -> float:
+        """Seconds that `rows` will take, by what this runner took before, else the slowest of the others."""
+        if runner.outcomes:
+            return rows * runner.seconds / len(runner.outcomes)
+        return rows * max(other.seconds / max(len(other.outcomes), 1) for other in done)
+
+    def _known(self, runner: Runner) -> dict[str, Outcome]:
+        if not runner.outcomes:
+            runner.outcomes, runner.seconds = self.kept.read(_name(runner.params))
+        return runner.outcomes
+
+    def _answer(self, runner: Runner, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        begin = self.clock()
+        exclude = [{row.id, *self.near} for row in rows]
+        asked = runner.predictor.render([row.input for row in rows], exclude)
+        runner.tokens += [self.builder.model.count_chat(one.chat) for one in asked[:4]]
+        if runner.predictor.scores_labels:
+            found: Sequence[Outcome] = runner.predictor.score(asked)
+        else:
+            found = runner.predictor.answer(asked)
+        seconds = self.clock() - begin
+        runner.seconds += seconds
+        outcomes = {row.id: outcome for row, outcome in zip(rows, found, strict=True)}
+        runner.outcomes.update(outcomes)
+        self.kept.write(_name(runner.params), outcomes, seconds)
+
+    # -- judging -----------------------------------------------------------------------------------------
+
+    def _trial(self, runner: Runner, rung: int, count: int) -> Trial:
+        """The runner's best reading of its answers to the first `count` rows."""
+        rows = self.development[:count]
+        read = [(params, *self._judged(runner, params, rows)) for params in self._readings(runner)]
+        params, score, tie, answers = max(read, key=lambda r: (self._signed(r[1]), r[2]))
+        runner.best = params
+        shown = runner.predictor.prompt.demonstrations
+        budget = runner.predictor.budget.counts
+        seen = Seen(answers, rows, shown[-1].target if shown else "", budget.fewer / max(len(rows), 1), self.job.labels)
+        return Trial(
+            changes=changes(params, self.base),
+            rung=rung,
+            rows=count,
+            score=round(score, 4),
+            tie=round(tie, 4),
+            seconds=round(runner.seconds, 2),
+            tokens=round(sum(runner.tokens) / max(len(runner.tokens), 1), 1),
+            flags=trap_flags(seen),
+        )
+
+    def _readings(self, runner: Runner) -> list[PromptParams]:
+        """The runner's parameters with each way of reading a label from the same likelihoods; the given ones stand."""
+        params = runner.predictor.prompt.params
+        if not runner.predictor.scores_labels:
+            return [params]
+        found = [params]
+        if params.candidates == "all" and "calibration" not in self.given:
+            found = [replace(params, calibration=c) for c in ("training", "none")]
+        if params.retrieves and "neighbours" not in self.given:
+            found = [replace(p, neighbours=weight) for p in found for weight in NEARNESS]
+        return found
+
+    def _judged(self, runner: Runner, params: PromptParams, rows: Sequence[Row]) -> tuple[float, float, list[str]]:
+        """(score, tie-breaker, answers) of one reading. The tie-breaker: mean log-probability of the right label."""
+        outcomes = [runner.outcomes[row.id] for row in rows]
+        labelled = [outcome for outcome in outcomes if isinstance(outcome, LabelScores)]
+        offsets = (
+            prior(labelled) if labelled and params.calibration == "training" and params.candidates == "all" else {}
+        )
+        predictions = [
+            outcome.read(offsets, params.neighbours) if isinstance(outcome, LabelScores) else outcome
+            for outcome in outcomes
+        ]
+        metric, scores = score_rows(self.job.plan.task, rows, predictions)
+        tie = _confidence(rows, predictions) if labelled else -sum(runner.tokens) / max(len(runner.tokens), 1)
+        return scores[metric].value, tie, [p.text for p in predictions]
+
+    def _signed(self, score: float) -> float:
+        return score if self._higher else -score
+
+    @property
+    def _higher(self) -> bool:
+        return HIGHER_IS_BETTER[self._metric]
+
+    @property
+    def _metric(self) -> str:
+        row = self.development[0]
+        return score_rows(self.job.plan.task, [row], [Prediction(row.target)])[0]
+
+    def _rank(self, trial: Trial) -> tuple[bool, float, float]:
+        """Best first; what fell into a trap last."""
+        return (bool(set(trial.flags) - {"cut"}), -self._signed(trial.score), -trial.tie)
+
+    @property
+    def _chance(self) -> float:
+        if not self.job.labels:
+            return 0.0
+        return Counter(row.target for row in self.development).most_common(1)[0][1] / len(self.development)
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def _finished(
+        self, best: Runner, first: Runner, total: int, began: float, stopped: str
+    ) -> tuple[PromptPredictor, SearchRecord]:
+        assert best.best is not None
+        chosen = replace(best.best, search_seconds=self.base.search_seconds)
+        last = next(t for t in reversed(self.trials) if t.changes == changes(best.best, self.base))
+        rows = self.development[: last.rows]
+        plain = None
+        if all(row.id in first.outcomes for row in rows):
+            plain = round(self._judged(first, self._readings(first)[0], rows)[0], 4)
+        record = SearchRecord(
+            metric=self._metric,
+            higher_is_better=self._higher,
+            development_rows=last.rows,
+            training_rows=len(self.job.rows),
+            chance=round(self._chance, 4),
+            budget_seconds=self._budget,
+            seconds=round(self._spent(began), 1),
+            stopped=stopped,
+            candidates=total,
+            trials=tuple(self.trials),
+            chosen=changes(chosen, self.base),
+            score=last.score,
+            plain=plain,
+            floor=self._floor(rows),
+            guards=guard_notes(self.trials, self._metric),
+        )
+        predictor = self.builder.build(chosen, self.barred)
+        remarks = (*predictor.prompt.remarks, *search_notes(record))
+        prompt = replace(predictor.prompt, remarks=remarks)
+        return PromptPredictor(self.builder.model, prompt, predictor.pool, record), record
+
+    def _floor(self, rows: Sequence[Row]) -> float | None:
+        """What copying the nearest training row's answer would score; None where no embeddings were made."""
+        if not self.builder.has_pool:
+            return None
+        near = self.builder.pool.choose([row.input for row in rows], 1, exclude=[{row.id, *self.near} for row in rows])
+        copied = [Prediction(found[0].row.target if found else "") for found in near]
+        metric, scores = score_rows(self.job.plan.task, rows, copied)
+        return round(scores[metric].value, 4)
+
+
+def development_rows(builder: Builder) -> list[Row]:
+    """Rows set apart to compare prompts on: half of the training rows, at most 256, labels by turns."""
+    rows = list(builder.job.rows)
+    random.Random(f"development {builder.job.plan.seed}").shuffle(rows)
+    if builder.job.plan.task == "classification":
+        rows = by_turns(rows)
+    return rows[: min(len(rows) // 2, MOST_ROWS)]
+
+
+def can_search(builder: Builder) -> bool:
+    """Whether there are rows enough to compare prompts at all."""
+    return len(builder.job.rows) // 2 >= LEAST_ROWS
+
+
+def changes(params: PromptParams, base: PromptParams) -> dict[str, Any]:
+    """The parameters of one prompt that differ from the plan's."""
+    here, before = to_dict(params), to_dict(base)
+    return {name: value for name, value in here.items() if value != before[name]}
+
+
+def _confidence(rows: Sequence[Row], predictions: Sequence[Prediction]) -> float:
+    """Mean log-probability of the right label, at least 1e-6 each."""
+    values = [math.log(max(p.scores.get(row.target, 0.0), 1e-6)) for row, p in zip(rows, predictions, strict=True)]
+    return sum(values) / len(values)
+
+
+def search_notes(record: SearchRecord) -> tuple[Text, ...]:
+    """What a reader of the score must know of the search."""
+    n, tried, secs = record.development_rows, record.candidates, f"{record.seconds:.0f}"
+    before = f" ({record.plain:.3f} before)" if record.plain is not None else ""
+    before_zh = f"（此前 {record.plain:.3f}）" if record.plain is not None else ""
+    cut, cut_zh = (", stopped by its budget", "，因时间预算用完而停止") if record.stopped == "budget" else ("", "")
+    notes: list[Text] = [
+        {
+            "en": f"searched: {tried} prompts on {n} development rows of the training side in {secs} s{cut}; "
+            f"{record.metric} there {record.score:.3f}{before}",
+            "zh": f"已搜索：在训练侧的 {n} 条开发数据上比较 {tried} 种提示，用时 {secs} 秒{cut_zh}；"
+            f"其 {record.metric} 为 {record.score:.3f}{before_zh}",
+        }
+    ]
+    if record.floor is not None and (record.floor >= record.score) == record.higher_is_better:
+        notes.append(
+            {
+                "en": f"copying the answer of the nearest training row does as well there: {record.floor:.3f}",
+                "zh": f"直接照抄最相近训练样例的答案也能达到：{record.floor:.3f}",
+            }
+        )
+    return (*notes, *record.guards)
+
+
+class _Kept:
+    """Outcomes on disk, a line a batch, so that an interrupted search does not ask again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: dict[str, dict[str, Outcome]] = {}
+        self._seconds: dict[str, float] = {}
+        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
+            if not line.endswith(b"\n"):
+                break  # cut off by a kill
+            read = json.loads(line)
+            found = self._found.setdefault(read["candidate"], {})
+            found.update({name: _outcome(record) for name, record in read["outcomes"].items()})
+            self._seconds[read["candidate"]] = self._seconds.get(read["candidate"], 0.0) + read["seconds"]
+
+    @property
+    def seconds(self) -> float:
+        """Spent before this process."""
+        return sum(self._seconds.values())
+
+    def read(self, candidate: str) -> tuple[dict[str, Outcome], float]:
+        return dict(self._found.get(candidate, {})), self._seconds.get(candidate, 0.0)
+
+    def write(self, candidate: str, outcomes: dict[str, Outcome], seconds: float) -> None:
+        line = {"candidate": candidate, "seconds": seconds, "outcomes": {k: asdict(v) for k, v in outcomes.items()}}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _outcome(record: dict[str, Any]) -> Outcome:
+    if "values" in record:
+        return LabelScores(tuple(record["labels"]), tuple(record["values"]), record["votes"])
+    usage = record["usage"]
+    return Prediction(record["text"], record["score"], record["scores"], (), Usage(**usage) if usage else None)
+
+
+def _name(params: PromptParams) -> str:
+    return hashlib.sha256(json.dumps(to_dict(params), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def build_prompt(job: Job, model: LanguageModel) -> PromptPredictor:
+    """The predictor of `job` with `model`, searched for where the plan gives time for it.
+
+    Raises `UserError` for wrong parameters, targets that are no numbers, and demonstrations that cannot be shown.
+    """
+    params, builder = parsed(job), Builder(job, model)
+    if params.search_seconds and can_search(builder):
+        predictor, _ = Search(builder, params, given_names(job.plan.params)).run()
+        return builder.calibrate(predictor)
+    return builder.calibrate(builder.build(params))
