@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote clean
+.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting clean
 
 demo: .venv/ready
 	$(BIN)/advisor fetch
@@ -25,7 +25,7 @@ format: .venv/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-main bench-decision bench-profile bench-quote
+bench: bench-main bench-decision bench-profile bench-quote bench-prompting
 
 bench-main: .venv/ready-dev
 	$(BIN)/advisor fetch
@@ -34,6 +34,13 @@ bench-main: .venv/ready-dev
 bench-decision bench-profile bench-quote: bench-%: .venv/ready-dev
 	$(BIN)/advisor fetch
 	$(BIN)/python -m tests.benchmarks.bench_$*
+
+# The peer of the prompting figures wants an older huggingface-hub than transformers 5: it lives beside the environment.
+bench-prompting: .venv/ready-dev
+	$(BIN)/advisor fetch
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
+	  --target tests/benchmarks/out/peers langchain-huggingface==1.2.3
+	$(BIN)/python -m tests.benchmarks.bench_prompting
 
 clean:
 	rm -rf .venv runs tests/benchmarks/out

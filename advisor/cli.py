@@ -26,6 +26,7 @@ COMMANDS = {  # name -> what it does; the module is advisor/commands/<name>.py (
     "quote": "Say what each method needs in memory, time and money.",
     "run": "Execute the recommended method and score it on held-out rows.",
     "predict": "Use what a run has built.",
+    "prompt": "Show a run's prompt as the model sees it, how it was found, or export it.",
     "demo": "Watch the whole way on a bundled task, in a few minutes.",
     "runs": "List the runs of this folder.",
     "fetch": "Fetch model weights ahead of time.",

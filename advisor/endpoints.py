@@ -36,6 +36,8 @@ class Asked:
     shared: float
     answer: float  # in the mean
     most: int  # at most
+    searched: int = 0  # requests that comparing prompts asks beside them, at most
+    least: float | None = None  # tokens of the shortest prompt, where several are compared
 
 
 def parse_limits(settings: tuple[str, ...], max_cost: float | None) -> dict[str, Any]:
@@ -107,27 +109,33 @@ def forecast(plan: Plan, asked: Asked) -> Text:
     endpoint, limits = find_endpoint(plan.model), read_limits(plan.endpoint)
     assert endpoint is not None
     price = price_of(endpoint, limits)
-    seconds = seconds_of(asked.requests, limits)
+    low, high = seconds_of(asked.requests, limits)
+    searching = float(plan.params.get("search_seconds", 0)) if asked.searched else 0.0
+    seconds = low, high + min(searching, seconds_of(asked.searched, limits)[1])
     told = text(
         "endpoint.forecast",
         requests=f"{asked.requests:,}",
         host=endpoint.host,
-        prompt=f"{asked.prompt:,.0f}",
+        prompt="–".join(dict.fromkeys(f"{n:,.0f}" for n in (asked.least, asked.prompt) if n is not None)),
         answer=f"{asked.most:,}",
         cost=_cost(asked, price),
         time={lang: formats.seconds(*seconds, lang) for lang in LANGUAGES},
         each=formats.span(*SECONDS),
         at_once=str(limits.concurrency),
     )
-    paid = price is None or price.output > 0
-    return text("endpoint.forecast_more", forecast=told) if paid and limits.max_cost is None else told
+    if asked.searched:
+        more = f"{asked.searched:,}"
+        return text("endpoint.forecast_searched", forecast=told, requests=more, seconds=f"{searching:g}")
+    return told
 
 
 def cost_of(asked: Asked, price: Price) -> Range:
-    """US dollars: with what prompts share cached and answers of the mean length; with no cache and the longest."""
-    prompt, shared = round(asked.prompt), round(min(asked.shared, asked.prompt))
-    low = price.cost(prompt, round(asked.answer), cached=shared)
-    return asked.requests * low, asked.requests * price.worst(prompt, max(asked.most, round(asked.answer)))
+    """US dollars: with what prompts share cached and answers of the mean length; with no cache and the longest, and
+    all requests of a search."""
+    least, most = round(asked.prompt if asked.least is None else asked.least), round(asked.prompt)
+    low = price.cost(least, round(asked.answer), cached=round(min(asked.shared, least)))
+    high = price.worst(most, max(asked.most, round(asked.answer)))
+    return asked.requests * low, (asked.requests + asked.searched) * high
 
 
 def seconds_of(requests: int, limits: EndpointLimits) -> Range:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import executors
 from advisor import formats
 from advisor.decision import Inputs
 from advisor.endpoints import Asked, find_endpoint, forecast
 from advisor.hardware import Range, Rig, own_accelerator, reference_cpu
-from advisor.profile.data import measure_data
+from advisor.profile.data import DataProfile, measure_data
 from advisor.profile.documents import measure_documents
 from advisor.profile.machine import Machine, measure_machine, measure_tflops
 from advisor.profile.model import measure_model
@@ -23,10 +23,14 @@ from advisor.quote.workload import LABEL_TOKENS, Workload, with_settings
 from advisor.texts import LANGUAGES, text
 from executors.base import Plan, Text, parse_params, to_dict
 
+if TYPE_CHECKING:
+    from executors.prompt.params import PromptParams
+
 START = (duration.START[0], duration.START[2])  # seconds to import the libraries
 BASELINE = (0.5, 5.0)
 FIT = (1.0, 10.0)  # a head's cross-validation
-SHOTS = 8  # where a plan leaves the number to the method
+REASONED = (0.25, 1.0)  # of the tokens that steps of reasoning and their answer may have: a small model fills them
+SHOTS, MOST_SHOTS, TEXT_SHOTS = 8, 24, 4  # demonstrations: of labels and numbers, at most, of free text
 TRIED = 12  # training questions that readers are compared on
 EXTRACT_TOKENS = 550  # scored to mark one answer in what was retrieved: measured on the demo's questions
 CALIBRATED = 48  # training texts that labels are calibrated on
@@ -45,6 +49,7 @@ class Rows:
     answer_tokens: float
     labels: int = 0
     document_tokens: int = 0
+    grounded: bool = False  # rows bring a passage
 
 
 def estimate_text(plan: Plan) -> Text:
@@ -54,8 +59,7 @@ def estimate_text(plan: Plan) -> Text:
     """
     inputs = Inputs(plan.data.path, plan.data.test, plan.docs, columns=plan.data.columns)
     data = measure_data(inputs, plan.task, plan.seed)
-    tokens = measure_documents(plan.docs).tokens if plan.docs else 0
-    rows = Rows(data.train, data.test, data.input_tokens, data.answer_tokens, len(data.labels), tokens)
+    rows = rows_of(data, measure_documents(plan.docs).tokens if plan.docs else 0)
     if plan.executor not in ESTIMATES:  # a method that was just added
         return text("quote.no_estimate", train=data.train, test=data.test)
     if plan.executor in PROMPT_TOKENS and find_endpoint(plan.model):
@@ -68,6 +72,12 @@ def estimate_text(plan: Plan) -> Text:
     return text("quote.estimate", time=time, machine=named, train=data.train, test=data.test)
 
 
+def rows_of(data: DataProfile, document_tokens: int = 0) -> Rows:
+    """What a profile says a run will work through."""
+    lengths, grounded = (data.input_tokens, data.answer_tokens), bool(data.columns.get("context"))
+    return Rows(data.train, data.test, *lengths, len(data.labels), document_tokens, grounded)
+
+
 def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None) -> Range:
     """Seconds (low, high) from start to score, weights being here already. `tflops` is the CPU's rate, if measured."""
     rig = rig_of(machine, tflops)
@@ -77,11 +87,27 @@ def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | N
 
 
 def asked_of(plan: Plan, rows: Rows) -> Asked:
-    """What a plan asks of an endpoint: a request for each held-out row. What choosing a prompt asks is not counted."""
+    """What a plan asks of an endpoint: a request for each held-out row, and those of the search for a prompt."""
     from executors.messages import answer_tokens
 
+    if plan.executor == "prompt":
+        return _prompt_asked(plan, rows)
     shared, own = PROMPT_TOKENS[plan.executor](plan, rows)
     return Asked(rows.test, shared + own, shared, rows.answer_tokens, answer_tokens(plan.task))
+
+
+def _prompt_asked(plan: Plan, rows: Rows) -> Asked:
+    """From the shortest to the longest of the prompts that are compared."""
+    from executors.messages import answer_tokens
+
+    params, tried = _params(plan), prompts_of(plan, rows)
+    tokens = [_prompt_tokens(one, rows, plan.task) for one in tried]
+    asked, shared = [sum(part) for part in tokens], min(part[0] for part in tokens)
+    reasons = params.chain_of_thought
+    most = params.max_tokens or answer_tokens("reasoning" if reasons else plan.task)
+    answer = REASONED[0] * most if reasons else rows.answer_tokens
+    searched = search_requests(len(tried), rows.train) if is_searched(plan, rows) else 0
+    return Asked(rows.test, max(asked), shared, answer, most, searched, min(asked))
 
 
 def rig_of(machine: Machine, tflops: float | None = None) -> Rig:
@@ -100,17 +126,110 @@ def _probe(plan: Plan, rows: Rows, rig: Rig) -> Range:
 
 
 def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    shared, own = _shown(plan, rows)
-    if plan.task == "classification":
-        rows = replace(rows, test=rows.test + CALIBRATED)
+    """The search for at most its budget, then the answers with what it may choose: the cheapest prompt, the dearest."""
+    tried = prompts_of(plan, rows)
+    each = [_asked_with(plan, one, replace(rows, test=rows.test + _calibrated(plan, one)), rig) for one in tried]
+    answered = min(low for low, _ in each), max(high for _, high in each)
+    retrieving = [one.retrieves for one in tried]
+    low, high = _embedded((rows.train + rows.test) * rows.input_tokens, rig)
+    embedded = low * all(retrieving), high * any(retrieving)
+    searched = (0.0, 0.0)
+    if is_searched(plan, rows):
+        begun, budget = first_round(plan, rows, rig), float(_params(plan).search_seconds)
+        searched = min(begun[0], budget), max(budget, _one_round(plan, tried[0], rows, rig)[1])
+    return _sum(searched, embedded, answered)
+
+
+def _calibrated(plan: Plan, params: PromptParams) -> int:
+    """Training texts that labels are calibrated on: of those compared by likelihood, all of them for every input."""
+    scored = plan.task == "classification" and not params.chain_of_thought
+    return CALIBRATED if scored and params.calibration != "none" and params.candidates == "all" else 0
+
+
+def is_searched(plan: Plan, rows: Rows) -> bool:
+    """Whether a prompt's plan leaves time for a search, and there are rows to search on."""
+    from executors.prompt.search import LEAST_ROWS
+
+    return _params(plan).search_seconds > 0 and rows.train // 2 >= LEAST_ROWS
+
+
+def prompts_of(plan: Plan, rows: Rows) -> list[PromptParams]:
+    """The prompts that a plan's search compares; without a search the plan's own."""
+    from executors.prompt.candidates import candidates
+    from executors.prompt.params import given_names
+    from executors.prompt.search import MOST_ROWS
+
+    params: PromptParams = _params(plan)
+    if not is_searched(plan, rows):
+        return [params]
+    shown = rows.train - min(rows.train // 2, MOST_ROWS)
+    return candidates(params, given_names(plan.params), plan.task, rows.labels, shown, rows.grounded)
+
+
+def first_round(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """Seconds that the first round of a plan's search takes: every prompt on a few rows."""
+    return _sum(*(_one_round(plan, one, rows, rig) for one in prompts_of(plan, rows)))
+
+
+def search_requests(prompts: int, train: int) -> int:
+    """Requests of a whole search by successive halving, at most: half of the prompts on twice the rows, and so on."""
+    from executors.prompt.search import FIRST_ROWS, MOST_ROWS
+
+    development = min(train // 2, MOST_ROWS)
+    rows, asked = min(FIRST_ROWS, development), 0
+    asked = prompts * rows
+    while prompts > 1 and rows < development:
+        prompts, more = (prompts + 1) // 2, min(2 * rows, development)
+        asked, rows = asked + prompts * (more - rows), more
+    return asked
+
+
+def _one_round(plan: Plan, params: PromptParams, rows: Rows, rig: Rig) -> Range:
+    from executors.prompt.search import FIRST_ROWS
+
+    return _asked_with(plan, params, replace(rows, test=min(FIRST_ROWS, max(rows.train // 2, 1))), rig)
+
+
+def _asked_with(plan: Plan, params: PromptParams, rows: Rows, rig: Rig) -> Range:
+    """Seconds to answer the held-out rows of `rows` with one prompt."""
+    shared, own = _prompt_tokens(params, rows, plan.task)
+    if params.chain_of_thought:
+        from executors.messages import answer_tokens
+
+        once = _over((2 * _parameters(plan) * shared,) * 2, rig)
+        wrote = (share * (params.max_tokens or answer_tokens("reasoning")) for share in REASONED)
+        low, high = (serving_seconds(_parameters(plan), rows.test, own, tokens, rig) for tokens in wrote)
+        return _sum(once, (low[0], high[1]))
+    if params.candidates == "shown" and params.retrieves:
+        rows = replace(rows, labels=min(_shots(params, rows, plan.task), rows.labels))
     return _answers(plan, rows, rig, shared=shared, own=own)
 
 
 def _shown(plan: Plan, rows: Rows) -> Range:
-    """Tokens of a few-shot prompt: those that all rows share, and a row's own."""
-    shots = SHOTS if _params(plan).shots is None else int(_params(plan).shots)
-    shared = _instruction(rows) + shots * (rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS)
-    return shared, rows.input_tokens + TURN_TOKENS
+    """Tokens of a plan's prompt: those that all rows share, and a row's own."""
+    return _prompt_tokens(_params(plan), rows, plan.task)
+
+
+def _prompt_tokens(params: PromptParams, rows: Rows, task: str) -> Range:
+    """As `_shown`; retrieved demonstrations are a row's own, so nothing of them is read only once."""
+    turns = rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS
+    demonstrations = _shots(params, rows, task) * turns
+    own, shared = rows.input_tokens + TURN_TOKENS, _instruction(rows)
+    return (shared, own + demonstrations) if params.retrieves else (shared + demonstrations, own)
+
+
+def _shots(params: PromptParams, rows: Rows, task: str) -> int:
+    shots = params.shots if params.shots is not None else usual_shots(task, rows.labels, rows.grounded)
+    return min(shots, rows.train)
+
+
+def usual_shots(task: str, labels: int, grounded: bool) -> int:
+    """Demonstrations where nothing names a number: one a label, some of plain texts, none beside long passages."""
+    if task == "classification":
+        return min(max(SHOTS, labels), MOST_SHOTS)
+    if task == "regression":
+        return SHOTS
+    return 0 if grounded else TEXT_SHOTS
 
 
 def _with_documents(plan: Plan, rows: Rows) -> Range:
@@ -205,7 +324,7 @@ def _parameters(plan: Plan) -> float:
 
 
 def _params(plan: Plan) -> Any:
-    params, _ = parse_params(executors.load(plan.executor).Params, plan.params)
+    params, _ = parse_params(executors.method(plan.executor).Params, plan.params)
     return params
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -19,6 +20,7 @@ from advisor.parameters import choose_parameters
 from advisor.profile.data import DataProfile, data_spec, measure_data
 from advisor.profile.documents import measure_documents
 from advisor.profile.model import measure_model
+from advisor.prompting import Ground
 from advisor.texts import read_knowledge, text
 from executors.base import (
     SCHEMA_VERSION,
@@ -36,12 +38,14 @@ from executors.base import (
 TEXT_MODELS = ("prompt", "long_context", "rag", "peft", "full")  # methods that use the plan's language model
 ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
 RUNNABLE_FORMS = {  # of each method's forms, those this version runs; the first stands in for the others
-    "prompt": ("few_shot", "zero_shot", "calibrated", "many_shot"),
+    "prompt": ("few_shot", "zero_shot", "calibrated", "many_shot", "retrieved", "chain_of_thought"),
     "rag": ("retrieval",),
     "probe": ("mean_pooling", "cls_pooling"),
     "peft": ("lora",),
     "full": ("all", "last_layers", "first_frozen", "from_scratch"),
 }
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 HEADER = """\
 # What `advisor run` does, in full. Edit a value and run this very file: advisor run {path}
@@ -57,8 +61,15 @@ class Choice:
     reason: Text
 
 
-def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> Plan:
-    """The plan for the decision's first runnable method, or for `method`.
+def make_plan(
+    decision: Decision,
+    inputs: Inputs,
+    method: str | None = None,
+    settings: Mapping[str, Any] = NOTHING,
+    endpoint: Mapping[str, Any] = NOTHING,
+) -> Plan:
+    """The plan for the decision's first runnable method, or for `method`, with the caller's `settings` over its own
+    parameters and `endpoint` as the way a model behind one is asked.
 
     Raises `UserError` for a method that cannot be run, naming the nearest that can, for data or documents that are
     missing, with the command that gives them, and for data that cannot be used.
@@ -69,10 +80,11 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
         check_use(decision, choice.method, inputs.model)
     data = measure_data(inputs, _said_task(decision))
     model, embedder = inputs.model or Plan.model, inputs.embedder or Plan.embedder
-    params, param_reasons = choose_parameters(choice.method, decision, data, model)
+    params, param_reasons = choose_parameters(choice.method, Ground(decision, data, model, settings, endpoint))
+    param_reasons |= {name: text("plan.set", value=str(value)) for name, value in settings.items()}
     reasons = {"executor": choice.reason, **_form_reason(decision, choice.method)}
     reasons |= {**_task_reason(decision, data), **_data_reasons(data)}
-    needs_docs = executors.load(choice.method).needs_docs
+    needs_docs = executors.method(choice.method).needs_docs
     if needs_docs:
         whole = choice.method == "long_context"
         reasons["docs"] = _whole_docs(str(inputs.docs), model) if whole else text("plan.docs", folder=str(inputs.docs))
@@ -90,7 +102,8 @@ def make_plan(decision: Decision, inputs: Inputs, method: str | None = None) -> 
         docs=inputs.docs if needs_docs else None,
         model=model,
         embedder=embedder,
-        params=params,
+        params={**params, **settings},
+        endpoint=endpoint,
         reasons={**reasons, **{f"params.{name}": reason for name, reason in param_reasons.items()}},
     )
 
@@ -103,7 +116,7 @@ def choose_method(decision: Decision, method: str | None = None) -> Choice:
     if method is not None:
         if _stand_in(method):
             raise _not_yet(method, decision)
-        executors.load(method)  # says what it knows where this is nothing
+        executors.method(method)  # says what it knows where this is nothing
         same = set(decision.methods) - {"prompt"} == {method} or decision.methods == (method,)
         return Choice(method, text("plan.recommended" if same else "plan.asked_method", method=method))
     stages = [m for m in decision.methods if m in executors.EXECUTORS]
@@ -158,7 +171,7 @@ def require(method: str, decision: Decision, inputs: Inputs) -> None:
     if not inputs.data:
         zh = f"data：“{method}”需要带正确答案的数据，用于评分"
         wanted.append((f"data: '{method}' needs rows with their right answers, to score on", zh, "--data FILE"))
-    if executors.load(method).needs_docs and not inputs.docs:
+    if executors.method(method).needs_docs and not inputs.docs:
         zh = f"docs：“{method}”需要回答所依据的文档文件夹"
         wanted.append((f"docs: '{method}' needs the folder of documents that answers draw on", zh, "--docs DIR"))
     if wanted:
@@ -320,4 +333,4 @@ def _method_faults(method: object, params: object) -> list[Problem]:
     if method not in executors.EXECUTORS:
         known = ", ".join(executors.EXECUTORS)
         return [Problem(f"executor: unknown '{method}'{did_you_mean(method, executors.EXECUTORS)}", f"known: {known}")]
-    return parse_params(executors.load(method).Params, params)[1] if isinstance(params, dict) else []
+    return parse_params(executors.method(method).Params, params)[1] if isinstance(params, dict) else []

@@ -17,7 +17,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from executors.runnable import PredictorRunnable
 
 SCHEMA_VERSION = 1
 
@@ -259,6 +262,13 @@ class Predictor(ABC):
     @abstractmethod
     def load(cls, folder: Path, report: Reporter = silent) -> Self:
         """The predictor that `save` wrote: the same answers."""
+
+    def as_runnable(self, full: bool = False) -> PredictorRunnable:
+        """This predictor as a `Runnable` of LangChain, text to text; with `full`, text to a mapping with scores and
+        sources."""
+        from executors.runnable import PredictorRunnable
+
+        return PredictorRunnable(self, full)
 
 
 AnyPredictor: TypeAlias = Predictor  # inside `Executor` the name stands for the class that a method makes

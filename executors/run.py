@@ -49,6 +49,7 @@ from executors.models.endpoint.session import Session, spending
 from executors.models.folder import sha256
 
 CHUNK = 64  # rows predicted between two writes: what a kill loses at most
+FILE_PARAMS = ("demonstrations", "schema")  # parameters of methods that name a file
 PAID_CHUNK = 4096  # of a model behind an endpoint, whose every answer is kept by itself
 PACKAGES = (
     *("torch", "transformers", "peft", "sentence-transformers", "faiss-cpu", "scikit-learn"),
@@ -62,7 +63,7 @@ RESUMED = {
 
 def check_plan(plan: Plan) -> list[Problem]:
     """Every problem of a plan that can be seen without work."""
-    executor = executors.load(plan.executor)
+    executor = executors.method(plan.executor)
     _, problems = parse_params(executor.Params, plan.params)
     if plan.task not in executor.tasks:
         problems.append(
@@ -77,9 +78,10 @@ def check_plan(plan: Plan) -> list[Problem]:
     return problems + executor.check(plan)
 
 
-def run_plan(plan: Plan, folder: Path, report: Reporter = silent) -> Result:
+def run_plan(plan: Plan, folder: Path, report: Reporter = silent, again: str = "") -> Result:
     """Run `plan` in `folder` and return its scored result; a run that is done is not done again.
 
+    `again`: the command that goes on, told where work on an endpoint is broken off; else `advisor run` with the folder.
     Raises `UserError` for what a user can fix, before or during the work; a failure during the work is recorded.
     """
     problems = check_plan(plan)
@@ -105,7 +107,7 @@ def run_plan(plan: Plan, folder: Path, report: Reporter = silent) -> Result:
     if done and read_stamp(folder) == stamp:
         started = replace(started, notes=(*started.notes, RESUMED))
     _start_over_unless(stamp, folder)
-    again = f"advisor run {folder.name}"
+    again = again or f"advisor run {folder.name}"
     with spending(read_limits(plan.endpoint), folder / LEDGER, again) as spent, _recording(folder, started, spent):
         result = _work(plan, dataset, stamp, folder, started, report, spent)
     write_json(folder / "result.json", result)
@@ -142,7 +144,7 @@ def _work(
 
     metric, scores = score(plan.task, dataset.test, predictions)
     elsewhere = spent.used and "torch" not in sys.modules  # a model behind an endpoint, and none here
-    device, reason = ("", {}) if elsewhere else _device(executors.load(plan.executor))
+    device, reason = ("", {}) if elsewhere else _device(executors.method(plan.executor))
     return replace(
         started,
         status="done",
@@ -162,7 +164,7 @@ def _build(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Repor
     work = folder / "work"
     work.mkdir(exist_ok=True)
     leaks = functools.partial(find_leaks, held_out=dataset.test, report=report)  # costs nothing until a method asks
-    predictor = executors.load(plan.executor).build(Job(plan, dataset.train, dataset.labels, work, report, leaks))
+    predictor = executors.method(plan.executor).build(Job(plan, dataset.train, dataset.labels, work, report, leaks))
     report(Event("save"))
     unfinished = folder / "artifact.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -177,7 +179,7 @@ def _build(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Repor
 def open_predictor(folder: Path, report: Reporter = silent) -> Predictor:
     """The predictor of a finished run. Raises `UserError` where the run has none."""
     about = read_about(folder)
-    return executors.load(about["executor"]).Predictor.load(folder / "artifact", report)
+    return executors.method(about["executor"]).Predictor.load(folder / "artifact", report)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -185,7 +187,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     path = folder / "artifact" / "about.json"
     if not path.is_file():
         raise UserError(
-            f"{folder.name}: nothing to predict with, this run has not finished", f"advisor run {folder.name}"
+            f"{folder.name}: nothing to predict with, this run has not finished",
+            f"advisor run {folder.name}",
+            Problem(f"{folder.name}：运行尚未完成，还不能使用"),
         )
     about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return about
@@ -264,7 +268,7 @@ def fingerprint(plan: Plan) -> str:
     """
     values = {name: value for name, value in to_dict(replace(plan, reasons={})).items() if name != "endpoint"}
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    for name in (plan.data.path, plan.data.test, plan.docs):
+    for name in (plan.data.path, plan.data.test, plan.docs, *(plan.params.get(name) for name in FILE_PARAMS)):
         if name:
             path = Path(name)
             for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -295,7 +299,7 @@ def _start_over_unless(stamp: str, folder: Path) -> None:
 
 def resolved_params(plan: Plan) -> dict[str, Any]:
     """The parameters as they are used: given ones over defaults."""
-    params, problems = parse_params(executors.load(plan.executor).Params, plan.params)
+    params, problems = parse_params(executors.method(plan.executor).Params, plan.params)
     if problems:
         raise UserError.of(problems)
     resolved: dict[str, Any] = to_dict(params)

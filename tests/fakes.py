@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
@@ -79,6 +79,48 @@ class Scripted(LanguageModel):
             hint = 3.0 if "excellent" in chat[-1]["content"] else 0.0
             rows.append([self.likes.get(c, 0.0) + (hint if c == "good" else 0.0) - 5.0 for c in continuations])
         return rows
+
+    def count(self, text: str) -> int:
+        return len(text.split())
+
+    def count_chat(self, chat: Chat) -> int:
+        return sum(self.count(m["content"]) for m in chat)
+
+
+class Acting(LanguageModel):
+    """Answers by functions of the chat: `says` what it writes, `likes` how likely it finds a continuation.
+
+    A token is a word. `asked` holds every chat in order; at chat number `breaks_at` it raises `KeyboardInterrupt`.
+    """
+
+    def __init__(
+        self,
+        says: Callable[[Chat], str] = lambda chat: "",
+        likes: Callable[[Chat, str], float] = lambda chat, label: 0.0,
+        window: int = 10_000,
+        can_score: bool = True,
+        breaks_at: int | None = None,
+    ) -> None:
+        self.name, self.window, self.can_score = "acting", window, can_score
+        self.says, self.likes, self.breaks_at = says, likes, breaks_at
+        self.asked: list[Chat] = []
+
+    def generate(
+        self, chats: Sequence[Chat], max_tokens: int, report: Reporter = silent, sampling: Sampling = GREEDY
+    ) -> list[Completion]:
+        return [Completion(self.says(self._ask(chat)), Usage(self.count_chat(chat), 1), "stop") for chat in chats]
+
+    def score(
+        self, chats: Sequence[Chat], continuations: Sequence[str], report: Reporter = silent
+    ) -> list[list[float]]:
+        assert self.can_score, "a model that cannot tell likelihoods was asked for them"
+        return [[self.likes(chat, c) for c in continuations] for chat in map(self._ask, chats)]
+
+    def _ask(self, chat: Chat) -> Chat:
+        if self.breaks_at is not None and len(self.asked) >= self.breaks_at:
+            raise KeyboardInterrupt
+        self.asked.append(chat)
+        return chat
 
     def count(self, text: str) -> int:
         return len(text.split())

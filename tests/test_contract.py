@@ -30,7 +30,7 @@ METHODS = list(executors.EXECUTORS)
 
 def _plan(method: str) -> Plan:
     params = QUICK.get(method, {})
-    if "classification" in executors.load(method).tasks:
+    if "classification" in executors.method(method).tasks:
         return Plan(method, "classification", DataSpec(str(DEMO / "requests-train.csv")), params=params)
     data = DataSpec(str(DEMO / "questions-train.jsonl"))
     return Plan(method, "question_answering", data, docs=str(DOCS.get(method, DEMO / "handbook")), params=params)
@@ -38,7 +38,7 @@ def _plan(method: str) -> Plan:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_parameters_are_a_frozen_dataclass_of_defaults(method: str) -> None:
-    params = executors.load(method).Params
+    params = executors.method(method).Params
     assert dataclasses.is_dataclass(params)
     assert params.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert parse_params(params, {})[1] == []
@@ -46,7 +46,7 @@ def test_parameters_are_a_frozen_dataclass_of_defaults(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_tasks_are_of_the_schema(method: str) -> None:
-    tasks = executors.load(method).tasks
+    tasks = executors.method(method).tasks
     assert tasks
     assert tasks <= TASKS
 
@@ -67,7 +67,7 @@ def test_checking_imports_nothing_heavy() -> None:
         "import sys, executors\n"
         "from executors.base import DataSpec, Plan\n"
         "for name in executors.EXECUTORS:\n"
-        "    executors.load(name).check(Plan(name, 'classification', DataSpec('x.csv')))\n"
+        "    executors.method(name).check(Plan(name, 'classification', DataSpec('x.csv')))\n"
         "heavy = {'torch', 'transformers', 'peft', 'faiss', 'sentence_transformers', 'sklearn', 'langchain_core'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -82,7 +82,7 @@ def test_a_saved_predictor_answers_the_same(method: str, tmp_path: Path) -> None
     rows = dataset.train[:: max(1, len(dataset.train) // 24)][:24]
     labels = tuple(sorted({row.target for row in rows})) if dataset.labels else ()
     (tmp_path / "work").mkdir()
-    predictor = executors.load(method).build(Job(plan, rows, labels, tmp_path / "work"))
+    predictor = executors.method(method).build(Job(plan, rows, labels, tmp_path / "work"))
     assert isinstance(predictor, Predictor)
 
     inputs = [row.input for row in dataset.test[:3]] + [Input("wie lange dauert die Lieferung?"), Input("退货")]
@@ -96,5 +96,5 @@ def test_a_saved_predictor_answers_the_same(method: str, tmp_path: Path) -> None
     folder.mkdir()
     predictor.save(folder)
     assert not [p for p in folder.rglob("*") if p.suffix in (".pkl", ".pickle", ".pt", ".bin", ".joblib")]
-    again = executors.load(method).Predictor.load(folder).predict(inputs)
+    again = executors.method(method).Predictor.load(folder).predict(inputs)
     assert [p.text for p in again] == [p.text for p in before]

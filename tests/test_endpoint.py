@@ -393,7 +393,7 @@ def test_the_cap_holds_with_many_requests_at_once(server: Misbehaving, tmp_path:
     rows = [f"row {n:02}" for n in range(30)]
     error = refusal(server, *rows, path=tmp_path / LEDGER, max_cost=0.299, **FIXED)
     assert len(server.asked) == 15  # 14 × 0.015 + 0.075 fits, 15 × 0.015 + 0.075 does not
-    assert "$0.2250 (¥1.5930) of $0.2990" in error.message
+    assert "$0.2250 (¥1.5718) of $0.2990" in error.message
     assert "15 of 30 answered and kept" in error.message
     assert error.hint == "advisor run r --max-cost 1.4"  # 0.225 + 15 × 0.075 = 1.35
     check(error.problem, "30", "15")
@@ -447,7 +447,7 @@ def test_prices_count_caches_long_prompts_and_peak_hours() -> None:
     assert flash
     assert flash.cost(1_000_000, 0) == pytest.approx(0.30)  # twice the price outside peak hours
     assert plus
-    assert plus.cost(1_000_000, 0) == pytest.approx(0.80 / 7.08)  # yuan
+    assert plus.cost(1_000_000, 0) == pytest.approx(0.80 / 6.9858)  # yuan
 
 
 def test_every_price_and_provider_names_its_source() -> None:
@@ -771,8 +771,8 @@ def test_the_forecast_is_rows_times_tokens_times_price() -> None:
     assert seconds_of(1000, EndpointLimits(concurrency=10, per_minute=600)) == (100.0, 1000.0)
     said = forecast(Plan("prompt", "generation", DataSpec("x.csv"), model="openai:gpt-6-luna"), asked)
     assert "1,000 requests to api.openai.com" in said["en"]
-    assert "$0.0200–$0.1070 (¥0.1416–¥0.7576) at prices of 2026-10-18" in said["en"]
-    assert "¥0.1416–¥0.7576" in said["zh"]
+    assert "$0.0200–$0.1070 (¥0.1397–¥0.7475) at prices of 2026-10-18" in said["en"]
+    assert "¥0.1397–¥0.7475" in said["zh"]
 
 
 def test_naming_an_endpoint_imports_nothing_heavy() -> None:

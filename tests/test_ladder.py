@@ -105,7 +105,7 @@ def test_every_method_in_a_command_is_one_that_runs(decision: Decision) -> None:
 
 def test_every_method_in_a_command_can_do_the_task(decision: Decision) -> None:
     for rung in decision.ladder[:-1]:
-        assert decision.facts["task"].value in executors.load(parsed(rung.command)[1].params["method"]).tasks
+        assert decision.facts["task"].value in executors.method(parsed(rung.command)[1].params["method"]).tasks
 
 
 def test_no_step_offers_what_is_vetoed(decision: Decision) -> None:

@@ -149,19 +149,10 @@ def test_a_task_that_was_said_is_kept_and_one_that_was_assumed_is_not() -> None:
     assert make_plan(assumed, QUESTIONS).task == "question_answering"
 
 
-def test_demonstrations_cover_the_labels() -> None:
-    plan = make_plan(decision("prompt"), REQUESTS)
-    assert plan.params == {"shots": 12}  # the demo has 12 intents
-
-
-def test_zero_shot_has_no_demonstrations() -> None:
-    assert make_plan(decision("prompt", form="zero_shot"), REQUESTS).params == {"shots": 0}
-
-
 def test_a_form_this_version_cannot_run_is_told_with_what_runs() -> None:
-    plan = make_plan(decision("prompt", form="retrieved"), REQUESTS)
-    assert "with retrieved examples; this version runs few-shot" in plan.reasons["form"]["en"]
-    assert "form" not in make_plan(decision("prompt", form="few_shot"), REQUESTS).reasons
+    plan = make_plan(decision("peft", form="qlora"), REQUESTS)
+    assert "this version runs" in plan.reasons["form"]["en"]
+    assert "form" not in make_plan(decision("peft", form="lora"), REQUESTS).reasons
 
 
 def test_every_form_that_runs_is_one_of_the_cards() -> None:

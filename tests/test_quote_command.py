@@ -133,7 +133,7 @@ def test_chinese_is_in_yuan_with_a_rate_that_is_marked_stale(advisor: Advisor, f
     status, out, _ = advisor(*asked, "--lang", "zh")
     assert status == 0
     assert "每千次回答" in out
-    assert "2025-11-27" in out
+    assert "2026-01-27" in out
     assert "已过期" in out
     _, english, _ = advisor(*asked, "--lang", "en")
     assert "$" in english

@@ -44,7 +44,7 @@ class _Situation:
     def command(self, method: str) -> str:
         """A command of this run; what was not given yet stands as a placeholder."""
         data = "" if self.inputs.data else " --data FILE"
-        docs = " --docs DIR" if executors.load(method).needs_docs and not self.inputs.docs else ""
+        docs = " --docs DIR" if executors.method(method).needs_docs and not self.inputs.docs else ""
         test = " --test FILE" if not self.inputs.data and rows_to_score(self.facts)[1] == "many" else ""
         return f"advisor run {self.run} --method {method}{data}{test}{docs}"
 
@@ -180,7 +180,7 @@ def _nearest(method: str, later: Sequence[str], at: _Situation) -> str:
 
 def _runs(method: str, at: _Situation) -> bool:
     """Whether this version has the method, and has it for the task."""
-    return method in EXECUTORS and at.facts["task"].value in executors.load(method).tasks
+    return method in EXECUTORS and at.facts["task"].value in executors.method(method).tasks
 
 
 def _about_running(method: str, runs: str, later: Sequence[str], at: _Situation) -> Text:

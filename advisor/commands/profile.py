@@ -10,7 +10,7 @@ import click
 from advisor.commands.shared import console, input_options, lang_option, language, parse_columns
 from advisor.decision import Inputs
 from advisor.texts import say
-from executors.base import Problem, UserError, to_dict
+from executors.base import Problem, Text, UserError, to_dict
 
 EPILOG = """\b
 Examples:
@@ -18,6 +18,7 @@ Examples:
   advisor profile --data rows.csv --docs handbook              rows, labels, documents, lengths
   advisor profile --data rows.csv --model qwen2.5-0.5b-instruct --measure
                                                                and try the model on held-out rows
+  advisor profile --data rows.csv --model deepseek:deepseek-flash --measure --max-cost 0.10
   advisor profile --data rows.csv --save a.yaml                keep the facts for: advisor ask --answers a.yaml
   advisor profile --data rows.csv --json | jq .rows.balance    for scripts
 """
@@ -26,26 +27,40 @@ Examples:
 @click.command("profile", epilog=EPILOG)
 @input_options
 @click.option("--measure", "trials", is_flag=True, help="Also run the model: baseline score, competence, domain.")
+@click.option("--max-cost", type=float, metavar="USD", help="The most that --measure may cost at an endpoint.")
+@click.option("--endpoint", "limits", multiple=True, metavar="NAME=VALUE", help="How it is asked, e.g. timeout=30.")
 @click.option("--save", metavar="FILE", help="Write the facts as an answers file for `advisor ask`.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @lang_option
 def command(
-    trials: bool, save: str | None, as_json: bool, lang: str | None, columns: str | None, **given: str | None
+    trials: bool,
+    max_cost: float | None,
+    limits: tuple[str, ...],
+    save: str | None,
+    as_json: bool,
+    lang: str | None,
+    columns: str | None,
+    **given: str | None,
 ) -> None:
     """Measure what need not be asked: rows, labels, documents, the model, this machine.
 
     Nothing is trained; weights are read, and fetched where they are missing, only with --measure.
     """
+    from advisor.endpoints import parse_limits
     from advisor.profile.examine import examine
     from advisor.progress import Progress
 
     tongue = language(lang)
     inputs = Inputs(columns=parse_columns(columns), **given)
     _check_target(save)
-    screen = console(stderr=True)
+    bounds, screen = parse_limits(limits, max_cost), console(stderr=True)
+
+    def announce(told: Text) -> None:
+        screen.print(told[tongue], markup=False)
+
     try:
         with Progress(tongue, screen) as progress:
-            found = examine(inputs, trials, progress, lambda told: screen.print(told[tongue], markup=False))
+            found = examine(inputs, trials, progress, announce, endpoint=bounds)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(*([say("profile.interrupted", tongue)] if trials else [])) from None
     if save:

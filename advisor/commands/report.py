@@ -44,9 +44,11 @@ def command(run: str, kind: str, output: str | None, show: bool, lang: str | Non
 def render(folder: Path, kind: str, lang: str) -> str:
     """The report of a run's folder, as md, html or json."""
     from advisor import report
+    from advisor.report.search import read_search
     from executors.run import read_result
 
-    return report.render(load_decision(folder), read_result(folder), read_result(folder / "floor"), kind, lang)
+    result, floor = read_result(folder), read_result(folder / "floor")
+    return report.render(load_decision(folder), result, floor, kind, lang, read_search(folder))
 
 
 def write_reports(folder: Path, lang: str) -> Path:

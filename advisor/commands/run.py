@@ -73,6 +73,7 @@ def command(
     """
     folder, decision = _find(run)
     changed = bool(method or settings or seed is not None or columns or any(given.values()))
+    asked, bounds = parse_settings(settings), parse_limits(limits, max_cost)
     by_file = run.endswith((".yaml", ".yml"))
     begun = read_plan_of(folder) if folder and not by_file and not changed else None
     if begun:  # go on with what was begun here, whatever it was
@@ -82,11 +83,10 @@ def command(
 
         inputs = merge_inputs(decision.inputs, columns=parse_columns(columns), **given)
         decision = dataclasses.replace(decision, inputs=inputs)
-        plan = make_plan(decision, inputs, method)
+        plan = make_plan(decision, inputs, method, asked, bounds)
     else:
         plan = _plan_of_file(str(folder / "plan.yaml") if folder and not by_file else run, method, columns, given)
-    params = {**plan.params, **parse_settings(settings)}
-    endpoint = {**plan.endpoint, **parse_limits(limits, max_cost)}
+    params, endpoint = {**plan.params, **asked}, {**plan.endpoint, **bounds}
     plan = dataclasses.replace(plan, params=params, endpoint=endpoint, seed=plan.seed if seed is None else seed)
     _check(plan)  # before anything is written: a refused plan leaves earlier records as they are
     execute(_place(folder, plan, decision), plan, language(lang), dry_run=dry_run, as_json=as_json)

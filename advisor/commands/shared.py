@@ -22,7 +22,7 @@ INPUT_OPTIONS = (
     click.option("--data", help="Labelled rows: CSV, TSV, JSONL, JSON or .xlsx."),
     click.option("--test", help="Held-out rows, where they are a file of their own (else a share of --data)."),
     click.option("--docs", help="Folder of documents that answers must draw on."),
-    click.option("--model", help="Language model: alias, hub id or folder."),
+    click.option("--model", help="Language model: alias, hub id, folder, or PROVIDER:MODEL."),
     click.option("--embedder", help="Sentence encoder: alias, hub id or folder."),
     click.option("--columns", help="Which column is what, e.g. text=body,label=intent."),
 )

@@ -7,13 +7,16 @@ Nothing here downloads weights, unless trials are asked for.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from advisor import formats
 from advisor.decision import Inputs
+from advisor.endpoints import disclosure, find_endpoint
 from advisor.facts import Fact, Facts
 from advisor.profile import Faults, domain, foreign, trial
 from advisor.profile.data import LARGE, DataProfile, data_facts
@@ -31,6 +34,7 @@ from executors.data.reading import check_file
 NOISY = 0.01  # share of the inputs with several labels from which the labels count as noisy,
 CONFLICTS = 3  # where there are as many of them
 CHARACTERS_A_TOKEN = 4
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,14 +61,15 @@ def examine(
     report: Reporter = silent,
     announce: Callable[[Text], None] = lambda told: None,
     large: int = LARGE,
+    endpoint: Mapping[str, Any] = NOTHING,
 ) -> Examination:
     """Look at everything that `inputs` point at; with `trials`, the model is run on it, its time announced before.
 
-    Raises `UserError` with every fault of every input.
+    `endpoint`: the limits under which a model behind one is asked. Raises `UserError` with every fault of every input.
     """
     machine = measure_machine()
     parts = _look(inputs, trials, report, large)
-    tried = _try(inputs, parts, report, announce) if trials else (None, None)
+    tried = _try(inputs, parts, report, announce, endpoint) if trials else (None, None)
     return Examination(
         machine,
         _facts(machine, parts, tried),
@@ -124,6 +129,12 @@ def _incomplete(inputs: Inputs, trials: bool) -> list[Problem]:
     if inputs.columns and not inputs.data:
         zh = Problem("--columns：没有 --data", "请用 --data 给出数据文件")
         problems.append(Problem("--columns: no rows were given", "give them with --data", zh))
+    if trials and not inputs.data and inputs.docs and inputs.model and find_endpoint(inputs.model):
+        zh = Problem(
+            f"--measure：只有文档时要看文本的似然，而“{inputs.model}”不提供", "请用 --data 给出数据，或改用本地模型"
+        )
+        message = f"--measure: of documents alone likelihoods are measured, and '{inputs.model}' tells none"
+        problems.append(Problem(message, "give rows with --data, or a model whose weights are here", zh))
     if trials and not (inputs.data or inputs.docs):
         zh = Problem("--measure：没有可供模型试用的文本", "请给出 --data 文件 或 --docs 文件夹")
         problems.append(Problem("--measure: no text to try the model on", "give --data FILE or --docs DIR", zh))
@@ -175,15 +186,19 @@ def _try(
     parts: _Parts,
     report: Reporter,
     announce: Callable[[Text], None],
+    endpoint: Mapping[str, Any],
 ) -> tuple[Trial | None, Domain | None]:
+    """A model behind an endpoint is not judged by its likelihoods: it tells none."""
     from executors.models.catalogue import cache_folder
 
     model, outline = inputs.model or Plan.model, parts.outline
-    prepared = trial.prepare(outline.sides, outline.data.task, model) if outline else None
+    prepared = trial.prepare(outline.sides, outline.data.task, model, endpoint=endpoint) if outline else None
     announce(_estimate(prepared[0] if prepared else None, model))
     tried = None
     if prepared and outline:
         tried = trial.run(*prepared, outline.data.test, inputs.docs is not None, report)
+    if find_endpoint(model):
+        return tried, None
     languages = outline.data.languages if outline else parts.documents.languages if parts.documents else {}
     texts = list(_texts(outline.sides[0] if outline else (), inputs.docs))
     folder = cache_folder() / "profile"
@@ -216,8 +231,12 @@ def _document_texts(docs: str, rng: random.Random) -> Iterator[str]:
 
 
 def _estimate(plan: Plan | None, model: str) -> Text:
-    """About how long the trials take here, weights being here already."""
-    from advisor.estimate import START, Rows, estimate_seconds, rig_of
+    """About how long the trials take here, weights being here already; of an endpoint, what they cost and where to."""
+    if plan and find_endpoint(model):
+        from advisor.estimate import estimate_text
+
+        return text("profile.estimate_endpoint", forecast=estimate_text(plan), sent=disclosure(model)["endpoint"])
+    from advisor.estimate import START, estimate_seconds, rig_of, rows_of
     from advisor.profile.data import measure_data
     from advisor.profile.machine import measure_tflops
     from advisor.quote import REFERENCE_PARAMETERS
@@ -231,8 +250,7 @@ def _estimate(plan: Plan | None, model: str) -> Text:
     count = 0
     if plan:
         data = measure_data(Inputs(plan.data.path, plan.data.test, columns=plan.data.columns), plan.task, plan.seed)
-        rows = Rows(data.train, data.test, data.input_tokens, data.answer_tokens, len(data.labels))
-        asked = estimate_seconds(plan, rows, machine, measured)
+        asked = estimate_seconds(plan, rows_of(data), machine, measured)
         low, high, count = low + asked[0], high + asked[1], data.test
     time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
     return text("profile.estimate", time=time, model=model, rows=count, size=f"{domain.BYTES:,}")

@@ -1,6 +1,7 @@
 """Plain prompting on the user's held-out rows, beside the floor: the baseline score, and what it says of the model.
 
-The plan is the one that `advisor run --method prompt` would run, on at most `MOST` held-out rows. It is kept in the
+The plan is a plain few-shot prompt, without the search that `advisor run --method prompt` makes for a better one, on
+at most `MOST` held-out rows. It is kept in the
 cache under the content of the rows, so a repeated call has its result at once and an interrupted one goes on.
 
 What the score says of `base_competence`: the share of the way from the floor (no model) to 1 that the model goes,
@@ -15,9 +16,10 @@ import dataclasses
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from advisor import formats
 from advisor.decision import Inputs, decide
@@ -49,7 +51,13 @@ class Trial:
     reason: Text
 
 
-def prepare(sides: tuple[Sequence[Row], Sequence[Row]], task: str, model: str, seed: int = 0) -> tuple[Plan, Path]:
+def prepare(
+    sides: tuple[Sequence[Row], Sequence[Row]],
+    task: str,
+    model: str,
+    seed: int = 0,
+    endpoint: Mapping[str, Any] | None = None,
+) -> tuple[Plan, Path]:
     """The plan on a draw of the rows, and the folder it runs in, which the draw names."""
     from advisor.plan import make_plan
     from executors.models.catalogue import cache_folder
@@ -67,15 +75,16 @@ def prepare(sides: tuple[Sequence[Row], Sequence[Row]], task: str, model: str, s
         columns["context"] = ""
     inputs = Inputs(str(names[0]), str(names[1]), model=model, columns=columns)
     said = Facts().with_(Fact("task", task, "asked"))
-    return make_plan(decide(said, inputs=inputs), inputs, "prompt"), folder
+    plain = dataclasses.replace(decide(said, inputs=inputs), variants={"prompt": "few_shot"})
+    return make_plan(plain, inputs, "prompt", {"search_seconds": 0.0}, endpoint or {}), folder
 
 
 def run(plan: Plan, folder: Path, held_out: int, with_documents: bool, report: Reporter = silent) -> Trial:
     """Run the plan and the floor. Raises `UserError` for what a user can fix, such as weights that cannot be had."""
     from executors.run import run_plan
 
-    result = run_plan(plan, folder / "prompt", report)
-    floor_plan = dataclasses.replace(plan, executor="baseline", params={}, reasons={})
+    result = run_plan(plan, folder / "prompt", report, again="advisor profile … --measure")
+    floor_plan = dataclasses.replace(plan, executor="baseline", params={}, endpoint={}, reasons={})
     floor = run_plan(floor_plan, folder / "floor", report)
     metric = "r2" if plan.task == "regression" else result.metric  # from 0 to 1, as the fact is
     score, bottom = _clipped(result, metric), _clipped(floor, metric)

@@ -89,7 +89,7 @@ def _wrong_settings(settings: Mapping[str, Any]) -> list[Problem]:
     import executors
     from executors.tuning.params import check_params
 
-    kinds = [executors.load(method).Params for method in TIMED]
+    kinds = [executors.method(method).Params for method in TIMED]
     names = tuple(dict.fromkeys(item.name for kind in kinds for item in fields(kind)))
     found = [_unknown("--set", name, names, "参数") for name in settings if name not in names]
     for kind in kinds:
@@ -161,11 +161,13 @@ def _chosen(methods: Sequence[str], decision: Decision, profile: Profile, asked:
     if not (profile.data and asked.inputs.model):
         return {}
     from advisor.parameters import choose_parameters
+    from advisor.prompting import Ground
 
     found: dict[str, Any] = {}
+    ground = Ground(decision, profile.data, asked.inputs.model)
     for method in TIMED:
         if method in methods:
-            found |= choose_parameters(method, decision, profile.data, asked.inputs.model)[0]
+            found |= choose_parameters(method, ground)[0]
     return found
 
 
@@ -221,5 +223,5 @@ def _known(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that this method has."""
     import executors
 
-    names = {item.name for item in fields(executors.load(method).Params)}
+    names = {item.name for item in fields(executors.method(method).Params)}
     return {name: value for name, value in settings.items() if name in names}

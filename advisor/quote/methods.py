@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from advisor.advice.forms import variants
+from advisor.facts import Assuming
 from advisor.hardware import REFERENCE_CORES, Range, cluster, reference_cpu
+from advisor.prompting import MANY_SHOT_LIMIT, RETRIEVED_SHOTS, SHOTS_SHARE, WINDOW_UNKNOWN
 from advisor.quote.duration import seconds
 from advisor.quote.figures import count, percent, rounded, scaled, speed, usd_of
 from advisor.quote.memory import encoder_memory
@@ -17,6 +20,7 @@ from executors.base import Text
 ENCODER = (10.6e6, 22.7e6)  # MiniLM-L6: parameters that compute, and all (the rest is the table of embeddings)
 SMALL_ENCODER = ((10.6e6, 22.7e6), (85e6, 110e6))  # from MiniLM to BERT-base
 SHOTS = 8
+REASONING_TOKENS = 128  # of steps and answer: half of what a plan allows
 PASSAGES, PASSAGE_TOKENS = 5, 200
 VECTOR_BYTES = 384 * 4
 KNOWLEDGE_TOKENS_UNKNOWN = 32_000  # given whole in a prompt
@@ -43,12 +47,38 @@ def baseline(known: Situation) -> Quote:
 
 
 def prompt(known: Situation) -> Quote:
+    """In the form that the facts speak for: retrieved demonstrations differ from prompt to prompt, so no cache holds
+    them; a chain of thought is written before each answer."""
+    form = _prompt_form(known)
+    each = known.work.input_tokens + known.work.answer_tokens
+    shots = _shots(known, form, each)
+    tokens = known.work.prompt_tokens + shots * each
+    said = [text("quote.prompt_tokens", shots=f"{shots:.0f}", tokens=f"{tokens:.0f}")]
+    if form == "retrieved":
+        said.append(text("quote.prompt_retrieved"))
+    if form == "chain_of_thought":
+        written = max(known.work.answer_tokens, REASONING_TOKENS)
+        known = replace(known, work=replace(known.work, answer_tokens=written))
+        said.append(text("quote.prompt_reasoned", tokens=f"{written:.0f}"))
+    return _untrained(known, "prompt", tokens, cached=0 if form == "retrieved" else shots * each, said=tuple(said))
+
+
+def _prompt_form(known: Situation) -> str:
+    """As the advice chooses it; by itself only where the number of labels is known."""
+    if not known.facts.value("labelled_examples"):
+        return "few_shot"
+    view = Assuming(known.facts.believed(), presumed=known.facts.presumed())
+    return variants(("prompt",), view)["prompt"]
+
+
+def _shots(known: Situation, form: str, each: float) -> float:
+    """Demonstrations in a prompt of this form."""
     labelled = known.number("labelled_examples")
-    shots = 0 if labelled == 0 else min(SHOTS, labelled or SHOTS)
-    demonstrations = shots * (known.work.input_tokens + known.work.answer_tokens)
-    tokens = known.work.prompt_tokens + demonstrations
-    said = text("quote.prompt_tokens", shots=f"{shots:.0f}", tokens=f"{tokens:.0f}")
-    return _untrained(known, "prompt", tokens, cached=demonstrations, said=(said,))
+    if form == "many_shot":
+        held = SHOTS_SHARE * (known.number("context_window") or WINDOW_UNKNOWN) / each
+        return min(MANY_SHOT_LIMIT, labelled or 0, held)
+    usual = RETRIEVED_SHOTS if form == "retrieved" else SHOTS
+    return 0 if labelled == 0 else min(usual, labelled or usual)
 
 
 def long_context(known: Situation) -> Quote:

@@ -53,11 +53,16 @@ class RequestPrice:
         return None if self.cached_usd is None else self.cached_usd * _rate(currency)
 
 
-def request_prices(static_tokens: float, varying_tokens: float, answer_tokens: float) -> list[RequestPrice]:
-    """The price of `REQUESTS` requests to each model of `prices.yaml`, the cheapest first."""
-    found = [
-        _priced(model, entry, static_tokens, varying_tokens, answer_tokens) for model, entry in api_prices().items()
-    ]
+def request_prices(
+    static_tokens: float,
+    varying_tokens: float,
+    answer_tokens: float,
+    entries: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[RequestPrice]:
+    """The price of `REQUESTS` requests to each model of `prices.yaml`, or of `entries` like its own in US dollars, the
+    cheapest first."""
+    listed = api_prices() if entries is None else entries
+    found = [_priced(model, entry, static_tokens, varying_tokens, answer_tokens) for model, entry in listed.items()]
     return sorted(found, key=lambda price: price.plain_usd if price.cached_usd is None else price.cached_usd)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advisor.decision import Decision
 from executors.base import Result, to_dict
@@ -20,14 +21,25 @@ CODE_SPAN = re.compile(r"`([^`\n]+)`")
 MARKDOWN_SPECIAL = re.compile(r"([\\*\[\]<>]|(?<!\w)_|_(?!\w))")
 
 
-def render(decision: Decision, result: Result | None, floor: Result | None, format: str, lang: str) -> str:
-    """The report as ``md``, ``html`` (one file, nothing fetched, no script) or ``json`` (the records themselves)."""
+def render(
+    decision: Decision,
+    result: Result | None,
+    floor: Result | None,
+    format: str,
+    lang: str,
+    search: Mapping[str, Any] | None = None,
+) -> str:
+    """The report as ``md``, ``html`` (one file, nothing fetched, no script) or ``json`` (the records themselves).
+
+    `search` is the record of a search for a prompt (see `search.read_search`).
+    """
     if format == "json":
         records = {"decision": to_dict(decision), "result": to_dict(result), "floor": to_dict(floor)}
+        records |= {"search": search} if search else {}
         return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
     from advisor.report.page import make_page
 
-    page = make_page(decision, result, floor, lang)
+    page = make_page(decision, result, floor, lang, search)
     template = _environment(format == "html").get_template(f"page.{format}")
     style = _style() if format == "html" else ""
     text = template.render(page=page, style=style).strip() + "\n"

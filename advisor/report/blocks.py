@@ -51,6 +51,15 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """A table that is opened by its title."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Stop:
     """One step of the path."""
 
@@ -138,7 +147,7 @@ class Tile:
     share: float | None = None  # of one: drawn as a meter
 
 
-Block = Prose | Bullets | Command | Table | Walk | Chart | Lines
+Block = Prose | Bullets | Command | Table | Fold | Walk | Chart | Lines
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
-from advisor.report import curves, quadrants
+from advisor.report import curves, quadrants, search
 from advisor.report.blocks import (
     Bar,
     Block,
@@ -31,10 +31,17 @@ from executors import EXECUTORS
 from executors.base import Result, Score, Text, to_dict
 
 
-def make_page(decision: Decision, result: Result | None, floor: Result | None, lang: str) -> Page:
+def make_page(
+    decision: Decision,
+    result: Result | None,
+    floor: Result | None,
+    lang: str,
+    searched: Mapping[str, Any] | None = None,
+) -> Page:
     """Everything the report says, in reading order; sections with nothing in them are left out."""
     builders = (
         ("measured", lambda: _measured(result, floor, lang)),
+        ("search", lambda: search.section(searched, lang)),
         ("warnings", lambda: _bullets(decision.warnings, lang)),
         ("path", lambda: path(decision, lang)),
         ("recommended", lambda: _methods(decision, lang)),
@@ -334,7 +341,7 @@ def run_command(decision: Decision) -> str:
     given = decision.inputs
     parts = ["advisor", "run", decision.run or "last"]
     parts += [] if given.data else ["--data", "ROWS.csv"]
-    documented = any(m in EXECUTORS and executors.load(m).needs_docs for m in decision.methods)
+    documented = any(m in EXECUTORS and executors.method(m).needs_docs for m in decision.methods)
     parts += [] if given.docs or not documented else ["--docs", "FOLDER"]
     return shlex.join(parts)
 

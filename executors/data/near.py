@@ -108,6 +108,15 @@ def find_leaks(rows: Sequence[Row], held_out: Sequence[Row], report: Reporter = 
     return frozenset(found)
 
 
+def find_twins(rows: Sequence[Row]) -> dict[str, frozenset[str]]:
+    """For each of `rows` that equals or nearly equals another by its text, the ids of those others."""
+    known = _by_text(rows)
+    near = _alike(list(known), list(known), silent)
+    alike = {text: [row.id for other in {text, *others} for row in known[other]] for text, others in near.items()}
+    found = {row.id: frozenset(ids) - {row.id} for text, ids in alike.items() for row in known[text]}
+    return {name: others for name, others in found.items() if others}
+
+
 def _by_text(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows by their text, without case and spacing: what is the same is compared once."""
     found: dict[str, list[Row]] = defaultdict(list)

@@ -24,6 +24,7 @@ from typing import Any
 from executors.base import Event, Problem, Reporter, UserError, silent
 from executors.models.catalogue import Alias, Package, aliases, cache_folder, local_folder
 from executors.models.convert import convert_gguf
+from executors.models.endpoint.names import endpoint_of
 from executors.models.folder import check_folder, is_complete, sha256, write_manifest
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -77,6 +78,8 @@ def fetch(name: str, report: Reporter = silent, free: FreeBytes = free_bytes) ->
 
     Two processes at once: the second waits for the first. Raises `UserError`, see `resolve`.
     """
+    if endpoint_of(name) is not None:
+        raise _remote(name)
     local = local_folder(name)
     if local is not None:
         return locate(name) or local
@@ -86,6 +89,15 @@ def fetch(name: str, report: Reporter = silent, free: FreeBytes = free_bytes) ->
             return target
         _remove(target)
         return _from_sources(name, target, report, free)
+
+
+def _remote(name: str) -> UserError:
+    """There are no weights to fetch of a model that is asked over the network."""
+    return UserError(
+        f"'{name}' is asked over the network: there are no weights to fetch",
+        f"advisor run last --model {name}",
+        Problem(f"“{name}”通过网络访问，没有可下载的权重"),
+    )
 
 
 def _from_sources(name: str, target: Path, report: Reporter, free: FreeBytes) -> Path:

@@ -200,7 +200,7 @@ class LocalModel(LanguageModel):
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.window = _window(model, tokenizer)
+        self.window = tokens_window(model.config, tokenizer)
         self._stops = _stop_ids(model, tokenizer)
         self._shares = can_share(model)
         self._kept = KeptPrefix(model)
@@ -369,8 +369,9 @@ def _side_by_side(parts: list[tuple[list[int], list[list[float]]]], rows: int) -
     return scores
 
 
-def _window(model: Any, tokenizer: Any) -> int:
-    limits = [getattr(model.config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length]
+def tokens_window(config: Any, tokenizer: Any) -> int:
+    """The most tokens a prompt and its answer may have, by the model's configuration and its tokenizer."""
+    limits = [getattr(config.get_text_config(), "max_position_embeddings", None), tokenizer.model_max_length]
     return min(int(limit) for limit in [*limits, 1 << 30] if limit)
 
 

@@ -33,5 +33,5 @@ class PromptExecutor(Executor):
         return problems + (param_problems(params, plan) if params else [])
 
     def build(self, job: Job) -> PromptPredictor:
-        """Choose demonstrations and, for labels, measure their prior on other training texts."""
+        """The finished prompt, searched for where the plan gives time; see `search.build_prompt`."""
         return build_prompt(job, load_language_model(job.plan.model, job.report))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from executors.base import Input, Problem, Text, UserError
 from executors.fitting import fitting_notes, shorten
@@ -51,7 +51,7 @@ class Counts:
     unmarked: int = 0
     empty: int = 0
     ties: int = 0
-    lost: list[int] = field(default_factory=list)  # demonstrations left out, a row each
+    lost: int = 0  # demonstrations left out, over the rows asked with fewer
 
 
 class Budget:
@@ -93,21 +93,19 @@ class Budget:
         if fitting is None:
             raise self._too_small()
         self.counts.fewer += len(kept) < len(shown)
-        self.counts.lost.append(len(shown) - len(kept))
+        self.counts.lost += len(shown) - len(kept)
         self.counts.shortened += fitting != given
         return self._asked(fitting, kept)
 
     def _fitting(self, given: Input, shown: tuple[Neighbour, ...]) -> tuple[Neighbour, ...]:
         """As many demonstrations as fit beside the input, in their order: the nearest of them, or the first."""
         order = sorted(range(len(shown)), key=lambda n: (-shown[n].similarity, n))
-        fits, exceeds = 0, len(shown) + 1
+        fits, exceeds, middle = 0, len(shown) + 1, len(shown)  # all of them first: counting is what costs
         while exceeds - fits > 1:
-            middle = (fits + exceeds) // 2
             chosen = tuple(shown[n] for n in sorted(order[:middle]))
             within = self.model.count_chat(self._asked(given, chosen).chat) <= self.room
             fits, exceeds = (middle, exceeds) if within else (fits, middle)
-            if middle == len(shown) and within:
-                break
+            middle = (fits + exceeds) // 2
         return tuple(shown[n] for n in sorted(order[:fits]))
 
     def _asked(self, given: Input, shown: tuple[Neighbour, ...]) -> Asked:
@@ -141,7 +139,7 @@ class Budget:
     def notes(self) -> tuple[Text, ...]:
         """What a reader of the score must know."""
         c = self.counts
-        lost = f"{sum(c.lost) / len(c.lost):.1f}" if c.lost else "0"
+        lost = f"{c.lost / max(c.fewer, 1):.1f}"
         told: list[tuple[int, str, str]] = [
             (
                 c.fewer,

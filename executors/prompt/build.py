@@ -39,11 +39,16 @@ class Builder:
         return refuse_leaks(self.job, self.job.rows)
 
     @property
+    def showable(self) -> tuple[Row, ...]:
+        """The training rows that neither equal nor nearly equal a held-out one."""
+        return self._checked[0]
+
+    @property
     def pool(self) -> Demonstrations:
         """The rows with their embeddings, made once."""
         if self._pool is None:
             embedder = load_embedder(self.job.plan.embedder, self.job.report)
-            self._pool = Demonstrations.of(self._checked[0], embedder, self.job.folder / "pool", self.job.report)
+            self._pool = Demonstrations.of(self.showable, embedder, self.job.folder / "pool", self.job.report)
         return self._pool
 
     @property
@@ -54,7 +59,7 @@ class Builder:
     def build(self, params: PromptParams, barred: frozenset[str] = frozenset()) -> PromptPredictor:
         """The predictor of `params`, not yet calibrated; rows with ids in `barred` are no fixed demonstrations."""
         job = self.job
-        params = self._resolved(params)
+        params = self.resolved(params)
         demonstrations = self._fixed(params, barred)
         grounded = any(row.input.context for row in job.rows[:100])
         listed, remarks = self._lists_labels(params)
@@ -75,11 +80,11 @@ class Builder:
             mean=float(numbers(job.rows).mean()) if job.plan.task == "regression" and job.rows else 0.0,
             common=Counter(row.target for row in job.rows).most_common(1)[0][0] if job.labels and job.rows else "",
             schema=schema.document if schema else None,
-            remarks=(*remarks, *self._leak_notes(params)),
+            remarks=(*remarks, *self._schema_notes(schema), *self._leak_notes(params)),
         )
         return PromptPredictor(self.model, prompt, self.pool if params.retrieves else None)
 
-    def _resolved(self, params: PromptParams) -> PromptParams:
+    def resolved(self, params: PromptParams) -> PromptParams:
         """`params` with the number of demonstrations, and without a calibration that cannot be."""
         shots = params.shots if params.shots is not None else default_shots(self.job)
         params = replace(params, shots=min(shots, len(self.job.rows)), stop=tuple(params.stop))
@@ -125,8 +130,19 @@ class Builder:
             return load_schema(Path(params.schema))
         return infer_schema([row.target for row in self.job.rows])
 
+    def _schema_notes(self, schema: Schema | None) -> tuple[Text, ...]:
+        if schema or self.job.plan.task != "structured_output":
+            return ()
+        en = "no schema: the training answers are not all JSON objects or arrays, so answers are not validated"
+        return ({"en": en, "zh": "没有 schema：训练答案并非都是 JSON 对象或数组，因此回答未校验"},)
+
     def calibrate(self, predictor: PromptPredictor) -> PromptPredictor:
-        """The predictor with its labels' priors, measured as its parameters say."""
+        """The predictor with its labels' priors, measured as its parameters say; an ensemble's each for itself."""
+        others = tuple(self._calibrated(other).prompt for other in predictor.others)
+        own = self._calibrated(predictor)
+        return PromptPredictor(self.model, replace(own.prompt, others=others), own.pool, own.record)
+
+    def _calibrated(self, predictor: PromptPredictor) -> PromptPredictor:
         if not predictor.scores_labels or predictor.prompt.params.calibration == "none":
             return predictor
         inputs, exclude = self._neutral(predictor)

@@ -19,6 +19,8 @@ SHOWN_FROM = 5  # labels from which on only those of the retrieved demonstration
 SAMPLED = frozenset({"generation", "dialogue"})  # tasks whose texts may be drawn by chance
 WARM = 0.7
 
+CHOICE = frozenset({"shots", "selection", "order", "order_seed", "candidates"})  # of demonstrations
+
 Change = dict[str, Any]
 
 
@@ -27,12 +29,23 @@ def candidates(
 ) -> list[PromptParams]:
     """The prompts to compare, `base` first, each once. `rows` are those demonstrations may be taken from."""
     found = {_key(base): base}
+    if base.demonstrations or (base.shots == 0 and "shots" in given):
+        given |= CHOICE  # the user's own are shown whatever these say, and of none nothing can be chosen
+    if base.calibration != "none" and "calibration" in given:
+        given |= {"candidates"}  # those "shown" have no prior: the calibration that was asked for would be left out
     for change in _changes(task, labels, rows, grounded):
         allowed = {name: value for name, value in change.items() if name not in given}
-        other = replace(base, **allowed)
+        other = _without_idle(replace(base, **allowed), base)
         if (other.shots or 0) <= rows:
             found.setdefault(_key(other), other)
     return list(found.values())
+
+
+def _without_idle(other: PromptParams, base: PromptParams) -> PromptParams:
+    """`other` but for differences from `base` that would not change its prompts."""
+    if not other.retrieves:
+        other = replace(other, order=base.order, candidates=base.candidates)
+    return other if other.shots != 0 else replace(other, selection=base.selection, order_seed=base.order_seed)
 
 
 def _key(params: PromptParams) -> str:

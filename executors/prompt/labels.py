@@ -56,6 +56,13 @@ def prior(scores: Sequence[LabelScores]) -> dict[str, float]:
     return dict(zip(scores[0].labels, means, strict=True)) if rows else {}
 
 
+def average(answers: Sequence[Prediction]) -> Prediction:
+    """One answer of several with the same labels: the geometric mean of their probabilities, normalised."""
+    labels = list(answers[0].scores)
+    means = [sum(math.log(max(a.scores[label], LEAST)) for a in answers) / len(answers) for label in labels]
+    return LabelScores(tuple(labels), tuple(means), {}).read({}, 0.0)
+
+
 def is_tied(prediction: Prediction) -> bool:
     """Whether two labels share the highest probability."""
     ranked = sorted(prediction.scores.values(), reverse=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from executors.base import Input, Plan, Problem, Row, did_you_mean
 
@@ -42,6 +43,7 @@ class PromptParams:
     chain_of_thought: bool = False
     schema: str = ""  # a JSON Schema file for structured output; empty: inferred from the training answers
     repairs: int = 2  # times an answer that breaks the schema is asked again
+    ensemble: int = 1  # at most so many prompts, that the search found best, are asked and their answers averaged
     temperature: float = 0.0
     stop: Sequence[str] = ()
     max_tokens: int | None = None  # of an answer; None: by task
@@ -74,6 +76,7 @@ class Prompt:
     common: str = ""
     schema: Mapping[str, Any] | None = None
     remarks: tuple[Mapping[str, str], ...] = ()  # what building it had to leave out or found
+    others: tuple[Prompt, ...] = ()  # of an ensemble: the prompts beside this one whose label probabilities count alike
 
     @property
     def shots(self) -> int:
@@ -85,13 +88,17 @@ def read_prompt(path: Path) -> Prompt:
     """The prompt that `PromptPredictor.save` wrote."""
     read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     del read["schema_version"]
+    return _prompt(read)
+
+
+def _prompt(read: dict[str, Any]) -> Prompt:
     read["params"] = PromptParams(**{**read["params"], "stop": tuple(read["params"]["stop"])})
     read["demonstrations"] = tuple(
         Row(r["id"], Input(**r["input"]), tuple(r["targets"]), r["source"]) for r in read["demonstrations"]
     )
     for name in ("labels", "offsets", "remarks"):
         read[name] = tuple(read[name])
-    return Prompt(**read)
+    return Prompt(**{**read, "others": tuple(map(_prompt, read["others"]))})
 
 
 def param_problems(params: PromptParams, plan: Plan) -> list[Problem]:
@@ -107,8 +114,12 @@ def param_problems(params: PromptParams, plan: Plan) -> list[Problem]:
 def _number_problems(params: PromptParams) -> list[Problem]:
     problems = []
     least = {"shots": 0, "repairs": 0, "temperature": 0, "neighbours": 0, "search_seconds": 0, "max_tokens": 1}
+    least |= {"ensemble": 1}
     for name, low in least.items():
         value = getattr(params, name)
+        if value == math.inf:
+            zh = Problem(f"params.{name}：必须是有限的数，收到 {value}")
+            problems.append(Problem(f"params.{name}: must be finite, got {value}", "", zh))
         if value is not None and not value >= low:  # `not >=`: NaN is none
             hint = "0: no demonstrations" if name == "shots" else ""
             zh = Problem(f"params.{name}：不得小于 {low}，收到 {value}", "0 表示不用示例" if hint else "")
@@ -168,6 +179,3 @@ def _fit_problems(params: PromptParams, task: str) -> list[Problem]:
 def given_names(params: Mapping[str, Any]) -> frozenset[str]:
     """Names of the parameters a plan gives itself: what a search must leave as it is."""
     return frozenset(params) & {item.name for item in fields(PromptParams)}
-
-
-SELECTIONS: tuple[str, ...] = get_args(Selection)

@@ -7,6 +7,7 @@ steps of reasoning where that is asked for; JSON is checked against its schema a
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +16,7 @@ from executors.data.numbers import find_numbers
 from executors.models import Completion, LanguageModel, Sampling, load_embedder, load_language_model
 from executors.prompt.budget import Asked, Budget
 from executors.prompt.demonstrations import Demonstrations, Nearby, Neighbour
-from executors.prompt.labels import LabelScores, is_tied, votes
+from executors.prompt.labels import LabelScores, average, is_tied, votes
 from executors.prompt.params import SPEC, Prompt, read_prompt
 from executors.prompt.reasoning import final_answer
 from executors.prompt.record import SearchRecord
@@ -42,6 +43,7 @@ class PromptPredictor(Predictor):
         self.model, self.prompt, self.pool, self.record = model, prompt, pool, record
         self.renderer = Renderer(prompt)
         self.budget = Budget(model, self.renderer)
+        self.others = tuple(PromptPredictor(model, other, pool) for other in prompt.others)
         self._structured: list[Structured] = []
 
     @property
@@ -50,8 +52,18 @@ class PromptPredictor(Predictor):
         about, repaired = _about(self.prompt), repair_notes(self._structured)
         return (about, *self.prompt.remarks, *self.budget.notes(), *repaired)
 
+    def remarked(self, *remarks: Text, record: SearchRecord | None = None) -> PromptPredictor:
+        """The same, with something more to say of how it came about."""
+        prompt = replace(self.prompt, remarks=(*self.prompt.remarks, *remarks))
+        return PromptPredictor(self.model, prompt, self.pool, record or self.record)
+
     def predict(self, inputs: Sequence[Input], report: Reporter = silent) -> list[Prediction]:
         """Raises `UserError` where not even an empty input fits the model's window."""
+        members = (self, *self.others)
+        answers = [member._answered(inputs, _share(report, n, len(members))) for n, member in enumerate(members)]
+        return [average(found) if self.others else found[0] for found in zip(*answers, strict=True)]
+
+    def _answered(self, inputs: Sequence[Input], report: Reporter) -> list[Prediction]:
         return self.answer(self.render(inputs, report=report), report)
 
     # -- asking ------------------------------------------------------------------------------------------
@@ -135,6 +147,7 @@ class PromptPredictor(Predictor):
         lang, room = self.prompt.lang, self.budget.answer
         found = complete(self.model, chats, schema, p.repairs, room, report, self._sampling, lang)
         self._structured += found
+        self.budget.counts.empty += sum(not one.text.strip() for one in found)
         return [Prediction(one.text, usage=one.usage) for one in found]
 
     def _finish(self, answer: Completion) -> Prediction:
@@ -172,6 +185,17 @@ class PromptPredictor(Predictor):
         return cls(model or load_language_model(prompt.model, report), prompt, pool)
 
 
+def _share(report: Reporter, part: int, parts: int) -> Reporter:
+    """Progress of one of several passes over the same inputs, as progress of the whole."""
+
+    def told(event: Event) -> None:
+        if event.stage == "predict" and event.total:
+            event = replace(event, done=(part * event.total + event.done) / parts)
+        report(event)
+
+    return told
+
+
 SELECTED = {
     "nearest": ("the nearest of the training rows", "取最相近的训练样例"),
     "nearest_balanced": ("the nearest of the training rows, labels by turns", "取最相近的训练样例，各标签轮流"),
@@ -188,6 +212,9 @@ def _about(prompt: Prompt) -> Text:
         free = p.calibration == "contextual"
         en += f", labels calibrated on {'inputs without content' if free else 'training texts'}"
         zh += f"，标签概率已用{'无内容的输入' if free else '训练文本'}校准"
+    if prompt.others:
+        members = len(prompt.others) + 1
+        en, zh = f"{members} prompts averaged; the first: {en}", f"{members} 个提示取平均；其中第一个：{zh}"
     if p.chain_of_thought:
         en, zh = f"{en}, reasoning in steps first", f"{zh}，先分步推理"
     return {"en": en, "zh": zh}

@@ -18,6 +18,7 @@ from executors.base import Row, Text
 SAME = 0.9  # share of the answers that are one label, from which on it is a trap ...
 OFTEN = 0.7  # ... where at most this share of the rows has it
 ERRORS = 2.0  # standard errors by which fewer demonstrations must beat chance, before more of them count as collapsed
+READINGS = frozenset({"calibration", "neighbours"})  # ways to read the same answers
 SPREAD = 0.10  # of the score, by which orders of demonstrations must differ to be told
 
 
@@ -104,18 +105,18 @@ def _shots(trial: Trial) -> int:
 
 
 def _but_shots(trial: Trial) -> dict[str, Any]:
-    return {name: value for name, value in trial.changes.items() if name != "shots"}
+    return {name: value for name, value in trial.changes.items() if name != "shots" and name not in READINGS}
 
 
 FOUND: Mapping[str, Text] = {
     "last_label": {
         "en": "{n} of the prompts tried fell into the label-order trap: they answered with the label of the last "
-        "demonstration; none of them was chosen",
-        "zh": "试过的提示中有 {n} 个落入标签顺序陷阱：总是回答最后一个示例的标签；均未选用",
+        "demonstration; {chosen}",
+        "zh": "试过的提示中有 {n} 个落入标签顺序陷阱：总是回答最后一个示例的标签；{chosen}",
     },
     "one_label": {
-        "en": "{n} of the prompts tried answered with one label whatever was asked; none of them was chosen",
-        "zh": "试过的提示中有 {n} 个无论问什么都回答同一个标签；均未选用",
+        "en": "{n} of the prompts tried answered with one label whatever was asked; {chosen}",
+        "zh": "试过的提示中有 {n} 个无论问什么都回答同一个标签；{chosen}",
     },
     "cut": {
         "en": "{n} of the prompts tried did not fit the window with all their demonstrations",
@@ -124,12 +125,24 @@ FOUND: Mapping[str, Text] = {
 }
 
 
-def guard_notes(trials: Sequence[Trial], metric: str) -> tuple[Text, ...]:
-    """What the guards found, in words."""
+CHOSEN: Mapping[bool, Text] = {
+    False: {"en": "none of them was chosen", "zh": "均未选用"},
+    True: {
+        "en": "the chosen prompt is one of them, for want of a better one",
+        "zh": "选用的提示也在其中，因为没有更好的",
+    },
+}
+
+
+def guard_notes(trials: Sequence[Trial], metric: str, chosen: Mapping[str, Any]) -> tuple[Text, ...]:
+    """What the guards found, in words. `chosen` are the changes of the prompt that was chosen."""
     last = list({_identity(trial): trial for trial in trials}.values())
     counts = {flag: sum(flag in trial.flags for trial in last) for flag in FOUND}
+    own = {flag for trial in last if trial.changes == chosen for flag in trial.flags}
     notes = [
-        {lang: told.format(n=counts[flag]) for lang, told in FOUND[flag].items()} for flag in FOUND if counts[flag]
+        {lang: told.format(n=counts[flag], chosen=CHOSEN[flag in own][lang]) for lang, told in FOUND[flag].items()}
+        for flag in FOUND
+        if counts[flag]
     ]
     notes += [_collapse_note(trial, metric) for trial in last if "collapse" in trial.flags]
     return (*notes, *_order_notes(trials, metric))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from executors.base import Event, Job, Prediction, Row, Text, Usage, to_dict
-from executors.data.near import find_leaks
+from executors.data.near import find_leaks, find_twins
 from executors.metrics import HIGHER_IS_BETTER
 from executors.metrics import score as score_rows
 from executors.models import LanguageModel
@@ -66,6 +66,7 @@ class Search:
         own = frozenset(row.id for row in self.development)
         rest = [row for row in self.job.rows if row.id not in own]
         self.near = find_leaks(rest, self.development)  # would flatter a prompt that shows them
+        self.twins = find_twins(self.development)
         self.barred = own | self.near
         self.kept = _Kept(self.job.folder / FILE)
         self.trials: list[Trial] = []
@@ -77,7 +78,10 @@ class Search:
         field_, rung, count = runners, 0, min(FIRST_ROWS, len(self.development))
         while True:
             done = self._round(field_, count, began)
-            trials = mark_collapse([self._trial(runner, rung, count) for runner in done], self._chance)
+            if not done:
+                stopped = "budget"
+                break
+            trials = mark_collapse([self._trial(runner, rung, count) for runner in done], self._chance(count))
             order = sorted(range(len(done)), key=lambda n: self._rank(trials[n]))
             keep = max(1, (len(done) + 1) // 2) if count < len(self.development) else 1
             kept = set(order[:keep])
@@ -93,16 +97,18 @@ class Search:
     def _candidates(self) -> list[PromptParams]:
         job, free = self.job, len(self.job.rows) - len(self.barred)
         grounded = any(row.input.context for row in job.rows[:100])
-        return candidates(self.base, self.given, job.plan.task, len(job.labels), free, grounded)
+        base = self.builder.resolved(self.base)  # else a candidate with as many demonstrations would be it again
+        return candidates(base, self.given, job.plan.task, len(job.labels), free, grounded)
 
     # -- a round -----------------------------------------------------------------------------------------
 
     def _round(self, runners: Sequence[Runner], count: int, began: float) -> list[Runner]:
-        """The runners that have answered the first `count` rows; fewer where the time is up. Never none."""
+        """The runners that have answered the first `count` rows: all while there is time, one in the first round."""
         done: list[Runner] = []
         for runner in runners:
             missing = [row for row in self.development[:count] if row.id not in self._known(runner)]
-            if done and missing and self._spent(began) + self._expected(runner, done, len(missing)) > self._budget:
+            late = self._spent(began) + self._expected(runner, done, len(missing)) > self._budget
+            if late and missing and (done or count > FIRST_ROWS):
                 continue
             self._answer(runner, missing)
             done.append(runner)
@@ -121,29 +127,29 @@ class Search:
         """Seconds that `rows` will take, by what this runner took before, else the slowest of the others."""
         if runner.outcomes:
             return rows * runner.seconds / len(runner.outcomes)
-        return rows * max(other.seconds / max(len(other.outcomes), 1) for other in done)
+        return rows * max((other.seconds / max(len(other.outcomes), 1) for other in done), default=0.0)
 
     def _known(self, runner: Runner) -> dict[str, Outcome]:
         if not runner.outcomes:
-            runner.outcomes, runner.seconds = self.kept.read(_name(runner.params))
+            runner.outcomes, runner.seconds, runner.tokens = self.kept.read(_name(runner.params))
         return runner.outcomes
 
     def _answer(self, runner: Runner, rows: Sequence[Row]) -> None:
         if not rows:
             return
         begin = self.clock()
-        exclude = [{row.id, *self.near} for row in rows]
+        exclude = [{row.id, *self.near, *self.twins.get(row.id, ())} for row in rows]
         asked = runner.predictor.render([row.input for row in rows], exclude)
-        runner.tokens += [self.builder.model.count_chat(one.chat) for one in asked[:4]]
+        tokens = [self.builder.model.count_chat(one.chat) for one in asked[:4]]
         if runner.predictor.scores_labels:
             found: Sequence[Outcome] = runner.predictor.score(asked)
         else:
             found = runner.predictor.answer(asked)
         seconds = self.clock() - begin
-        runner.seconds += seconds
+        runner.seconds, runner.tokens = runner.seconds + seconds, runner.tokens + tokens
         outcomes = {row.id: outcome for row, outcome in zip(rows, found, strict=True)}
         runner.outcomes.update(outcomes)
-        self.kept.write(_name(runner.params), outcomes, seconds)
+        self.kept.write(_name(runner.params), outcomes, seconds, tokens)
 
     # -- judging -----------------------------------------------------------------------------------------
 
@@ -210,11 +216,10 @@ class Search:
         """Best first; what fell into a trap last."""
         return (bool(set(trial.flags) - {"cut"}), -self._signed(trial.score), -trial.tie)
 
-    @property
-    def _chance(self) -> float:
-        if not self.job.labels:
-            return 0.0
-        return Counter(row.target for row in self.development).most_common(1)[0][1] / len(self.development)
+    def _chance(self, count: int) -> float:
+        """What always answering the commonest label of the first `count` rows would score there."""
+        rows = self.development[:count]
+        return Counter(row.target for row in rows).most_common(1)[0][1] / len(rows) if self.job.labels else 0.0
 
     # -- the end -----------------------------------------------------------------------------------------
 
@@ -233,7 +238,7 @@ class Search:
             higher_is_better=self._higher,
             development_rows=last.rows,
             training_rows=len(self.job.rows),
-            chance=round(self._chance, 4),
+            chance=round(self._chance(last.rows), 4),
             budget_seconds=self._budget,
             seconds=round(self._spent(began), 1),
             stopped=stopped,
@@ -243,18 +248,18 @@ class Search:
             score=last.score,
             plain=plain,
             floor=self._floor(rows),
-            guards=guard_notes(self.trials, self._metric),
+            guards=guard_notes(self.trials, self._metric, last.changes),
         )
         predictor = self.builder.build(chosen, self.barred)
-        remarks = (*predictor.prompt.remarks, *search_notes(record))
-        prompt = replace(predictor.prompt, remarks=remarks)
-        return PromptPredictor(self.builder.model, prompt, predictor.pool, record), record
+        return predictor.remarked(*search_notes(record), record=record), record
 
     def _floor(self, rows: Sequence[Row]) -> float | None:
         """What copying the nearest training row's answer would score; None where no embeddings were made."""
         if not self.builder.has_pool:
             return None
-        near = self.builder.pool.choose([row.input for row in rows], 1, exclude=[{row.id, *self.near} for row in rows])
+        near = self.builder.pool.choose(
+            [row.input for row in rows], 1, exclude=[{row.id, *self.near, *self.twins.get(row.id, ())} for row in rows]
+        )
         copied = [Prediction(found[0].row.target if found else "") for found in near]
         metric, scores = score_rows(self.job.plan.task, rows, copied)
         return round(scores[metric].value, 4)
@@ -262,7 +267,7 @@ class Search:
 
 def development_rows(builder: Builder) -> list[Row]:
     """Rows set apart to compare prompts on: half of the training rows, at most 256, labels by turns."""
-    rows = list(builder.job.rows)
+    rows = list(builder.showable)  # the others would tell of the held-out rows which prompt suits them
     random.Random(f"development {builder.job.plan.seed}").shuffle(rows)
     if builder.job.plan.task == "classification":
         rows = by_turns(rows)
@@ -271,7 +276,7 @@ def development_rows(builder: Builder) -> list[Row]:
 
 def can_search(builder: Builder) -> bool:
     """Whether there are rows enough to compare prompts at all."""
-    return len(builder.job.rows) // 2 >= LEAST_ROWS
+    return len(builder.showable) // 2 >= LEAST_ROWS
 
 
 def changes(params: PromptParams, base: PromptParams) -> dict[str, Any]:
@@ -317,27 +322,40 @@ class _Kept:
         self._path = path
         self._found: dict[str, dict[str, Outcome]] = {}
         self._seconds: dict[str, float] = {}
-        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
-            if not line.endswith(b"\n"):
-                break  # cut off by a kill
+        self._tokens: dict[str, list[int]] = {}
+        for line in whole_lines(path):
             read = json.loads(line)
             found = self._found.setdefault(read["candidate"], {})
             found.update({name: _outcome(record) for name, record in read["outcomes"].items()})
             self._seconds[read["candidate"]] = self._seconds.get(read["candidate"], 0.0) + read["seconds"]
+            self._tokens.setdefault(read["candidate"], []).extend(read["tokens"])
 
     @property
     def seconds(self) -> float:
         """Spent before this process."""
         return sum(self._seconds.values())
 
-    def read(self, candidate: str) -> tuple[dict[str, Outcome], float]:
-        return dict(self._found.get(candidate, {})), self._seconds.get(candidate, 0.0)
+    def read(self, candidate: str) -> tuple[dict[str, Outcome], float, list[int]]:
+        """(outcomes by row, seconds they took, tokens of some of their prompts)."""
+        tokens = list(self._tokens.get(candidate, ()))
+        return dict(self._found.get(candidate, {})), self._seconds.get(candidate, 0.0), tokens
 
-    def write(self, candidate: str, outcomes: dict[str, Outcome], seconds: float) -> None:
-        line = {"candidate": candidate, "seconds": seconds, "outcomes": {k: asdict(v) for k, v in outcomes.items()}}
+    def write(self, candidate: str, outcomes: dict[str, Outcome], seconds: float, tokens: Sequence[int]) -> None:
+        found = {name: asdict(outcome) for name, outcome in outcomes.items()}
+        line = {"candidate": candidate, "seconds": seconds, "tokens": list(tokens), "outcomes": found}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file; one that a kill cut off is dropped, from the file as well: the next would join it."""
+    raw = path.read_bytes() if path.is_file() else b""
+    whole = raw[: raw.rfind(b"\n") + 1]
+    if whole != raw:
+        with path.open("r+b") as out:
+            out.truncate(len(whole))
+    return whole.splitlines()
 
 
 def _outcome(record: dict[str, Any]) -> Outcome:
@@ -360,4 +378,10 @@ def build_prompt(job: Job, model: LanguageModel) -> PromptPredictor:
     if params.search_seconds and can_search(builder):
         predictor, _ = Search(builder, params, given_names(job.plan.params)).run()
         return builder.calibrate(predictor)
-    return builder.calibrate(builder.build(params))
+    predictor = builder.build(params)
+    if params.search_seconds:
+        rows, least = len(builder.showable), 2 * LEAST_ROWS
+        en = f"no search: {rows} training rows, and at least {least} are needed to compare prompts"
+        zh = f"未搜索：训练数据只有 {rows} 行，至少 {least} 行才能比较提示"
+        predictor = predictor.remarked({"en": en, "zh": zh})
+    return builder.calibrate(predictor)

@@ -43,6 +43,7 @@ from executors.models import (
     load_language_model,
     name_problems,
 )
+from executors.models.endpoint import endpoint_of
 from executors.retriever.documents import Document, find_files, read_documents, skipped_notes
 from executors.retriever.index import Index, Search, embedded_text, open_index, read_manifest, write_index
 from executors.retriever.lexical import chinese_share, count_words
@@ -172,7 +173,7 @@ class RagExecutor(Executor):
         params, _ = parse_params(RagParams, plan.params)
         problems = [*name_problems(plan.model, "language"), *name_problems(plan.embedder, "embedder")]
         if params:
-            problems += _range_problems(params, plan.task)
+            problems += [*_range_problems(params, plan.task), *_reader_problems(params, plan)]
         if plan.docs:
             try:
                 find_files(Path(plan.docs))
@@ -203,7 +204,7 @@ class RagExecutor(Executor):
         predictor = RagPredictor(setup, job.folder / "index", model, embedder)
         if params.shots:
             predictor.setup = replace(setup, demonstrations=_demonstrations(predictor, job, params.shots))
-        if model is not None and params.reader == "auto":
+        if model is not None and params.reader == "auto" and model.can_score:  # else it generates
             _choose_reader(predictor, job, language)
         return predictor
 
@@ -220,6 +221,17 @@ def _range_problems(params: RagParams, task: str) -> list[Problem]:
     if params.reader == "extract" and task not in SPANS:
         problems.append(Problem(f"params.reader: 'extract' answers {', '.join(sorted(SPANS))}, not {task}"))
     return problems
+
+
+def _reader_problems(params: RagParams, plan: Plan) -> list[Problem]:
+    """A reader that compares likelihoods needs a model that tells them."""
+    if params.reader != "extract" or endpoint_of(plan.model) is None:
+        return []
+    message = f"params.reader: 'extract' marks answers by their likelihood, which '{plan.model}' does not tell"
+    zh = Problem(
+        f"params.reader：“extract”按似然标出答案，而“{plan.model}”不提供似然", "请改用 reader=generate 或 auto"
+    )
+    return [Problem(message, "reader=generate, or auto", zh)]
 
 
 # -- building ------------------------------------------------------------------------------------------

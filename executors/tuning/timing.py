@@ -113,7 +113,7 @@ def measure(spec: Mapping[str, Any], folder: Path, report: Reporter) -> Timing:
     params = {**plan.params, "epochs": 1e-9, "min_steps": steps, "checkpoint_steps": steps, "development": 0.0}
     rows, labels = _rows(plan, steps, int(spec["answer_tokens"]))
     watch = _Watch(report, time.time() - float(spec["began"]))
-    executors.load(plan.executor).build(Job(replace(plan, params=params), rows, labels, folder, watch))
+    executors.method(plan.executor).build(Job(replace(plan, params=params), rows, labels, folder, watch))
     return watch.timing(steps)
 
 

@@ -56,7 +56,7 @@ def test_training_gives_the_losses_of_the_cpu(
         monkeypatch.setenv("ADVISOR_DEVICE", device)
         (tmp_path / device).mkdir()
         job = Job(_plan(method, tiny), ROWS, LABELS, tmp_path / device)
-        executors.load(method).build(job)
+        executors.method(method).build(job)
         found[device] = _losses(tmp_path / device / "tuned")
     assert all(math.isfinite(loss) for loss in found["cuda"])
     assert found["cuda"] == pytest.approx(found["cpu"], rel=0.02)  # half precision keeps about three digits
@@ -66,20 +66,20 @@ def test_training_gives_the_losses_of_the_cpu(
 def test_what_is_saved_answers_the_same(method: str, tiny: str, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "artifact").mkdir()
-    predictor = executors.load(method).build(Job(_plan(method, tiny), ROWS, LABELS, tmp_path / "work"))
+    predictor = executors.method(method).build(Job(_plan(method, tiny), ROWS, LABELS, tmp_path / "work"))
     predictor.save(tmp_path / "artifact")
-    again = executors.load(method).Predictor.load(tmp_path / "artifact")
+    again = executors.method(method).Predictor.load(tmp_path / "artifact")
     inputs = [row.input for row in ROWS]
     assert [p.text for p in again.predict(inputs)] == [p.text for p in predictor.predict(inputs)]
 
 
 def test_the_default_model_is_tuned_and_predicts(tmp_path: Path) -> None:
     job = Job(_plan("peft", "smollm2-135m-instruct", min_steps=30, learning_rate=5e-4), ROWS, LABELS, tmp_path)
-    predictions = executors.load("peft").build(job).predict([row.input for row in ROWS])
+    predictions = executors.method("peft").build(job).predict([row.input for row in ROWS])
     assert sum(p.text == row.target for p, row in zip(predictions, ROWS, strict=True)) >= 10
 
 
 def test_the_probe_answers_on_the_gpu(tmp_path: Path) -> None:
     plan = Plan("probe", "classification", DataSpec("x.csv"))
-    predictions = executors.load("probe").build(Job(plan, ROWS, LABELS, tmp_path)).predict([r.input for r in ROWS])
+    predictions = executors.method("probe").build(Job(plan, ROWS, LABELS, tmp_path)).predict([r.input for r in ROWS])
     assert [p.text for p in predictions] == [row.target for row in ROWS]

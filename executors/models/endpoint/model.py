@@ -116,6 +116,8 @@ class EndpointModel(LanguageModel):
     def _check_window(self, chats: Sequence[Chat], max_tokens: int) -> None:
         for number, chat in enumerate(chats, 1):
             tokens = self.count_chat(chat)
+            if self.price and self.price.up_to and tokens > self.price.up_to:
+                raise _unpriced(self.name, number, tokens, self.price.up_to)
             if tokens + max_tokens > self.window:
                 needed = f"{tokens} + {max_tokens}"
                 raise UserError(
@@ -224,6 +226,19 @@ def _completion(answer: Answer | None) -> Completion:
     assert answer is not None
     usage = Usage(answer.prompt_tokens, answer.completion_tokens)
     return Completion(answer.text, usage, "length" if answer.finish == "length" else "stop")
+
+
+def _unpriced(name: str, number: int, tokens: int, most: int) -> UserError:
+    """Longer prompts are dearer, by an unknown factor: what they cost could be neither foretold nor capped."""
+    hint = "shorten it, or give the price: --endpoint price_input=USD --endpoint price_output=USD"
+    return UserError(
+        f"row {number}: about {tokens:,} tokens, and what '{name}' costs beyond {most:,} is not known: it was not sent",
+        hint,
+        Problem(
+            f"第 {number} 条：约 {tokens:,} 个 token，而“{name}”超过 {most:,} 后的价格未知，因此没有发送",
+            "请缩短输入，或给出价格：--endpoint price_input=美元 --endpoint price_output=美元",
+        ),
+    )
 
 
 def _priceless(endpoint: Endpoint, cap: float) -> UserError:

@@ -31,6 +31,7 @@ class Price:
     long_above: int | None = None
     long_input: float = 1.0  # times dearer
     long_output: float = 1.0
+    up_to: int | None = None  # tokens of a prompt: what longer ones cost is not known
     as_of: str = ""  # empty: the user's own figures
     source: str = ""
 
@@ -78,6 +79,7 @@ def _price(entry: Mapping[str, Any]) -> Price:
         **rates,
         **{ours: beyond[name] for ours, name in names.items() if name in beyond},
         as_of=str(entry["as_of"]),
+        up_to=entry.get("up_to"),
         source=entry["source"],
     )
 
