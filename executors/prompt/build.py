@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from executors.base import Event, Input, Job, Row, Text, UserError, parse_params
+from executors.base import Event, Input, Job, Problem, Row, Text, UserError, parse_params
 from executors.models import LanguageModel, load_embedder
 from executors.prompt.demonstrations import Demonstrations, Fixed, by_turns, choose_fixed, leak_notes, refuse_leaks
 from executors.prompt.given import read_demonstrations, refuse_given_leaks
@@ -60,6 +60,12 @@ class Builder:
         """The predictor of `params`, not yet calibrated; rows with ids in `barred` are no fixed demonstrations."""
         job = self.job
         params = self.resolved(params)
+        if params.answers == "extracted" and self.lang != "en":
+            raise UserError(
+                "params.answers: 'extracted' takes words between spaces, and these rows are written without",
+                "leave it out",
+                Problem("params.answers：'extracted' 以空格分词，不适用于这些数据", "请去掉该参数"),
+            )
         demonstrations = self._fixed(params, barred)
         grounded = any(row.input.context for row in job.rows[:100])
         listed, remarks = self._lists_labels(params)
@@ -76,7 +82,7 @@ class Builder:
             params=params,
             lang=self.lang,
             seed=job.plan.seed,
-            embedder=job.plan.embedder if params.retrieves else "",
+            embedder=job.plan.embedder if params.embeds else "",
             mean=float(numbers(job.rows).mean()) if job.plan.task == "regression" and job.rows else 0.0,
             common=Counter(row.target for row in job.rows).most_common(1)[0][0] if job.labels and job.rows else "",
             schema=schema.document if schema else None,
@@ -96,15 +102,22 @@ class Builder:
             given = read_demonstrations(Path(params.demonstrations), self.job.plan.task, columns, labels)
             refuse_given_leaks(self.job, given)
             return given
-        if params.selection in NEARBY or not params.shots:
+        if not self._draws(params):
             return ()
         refused = barred | {row.id for row in self._checked[1]}
         seed, shots = self.job.plan.seed + params.order_seed, params.shots or 0
         selection: Fixed = "balanced" if params.selection == "balanced" else "random"
         return choose_fixed(self.job.rows, shots, selection, self.job.plan.task, seed, refused)
 
+    def _draws(self, params: PromptParams) -> bool:
+        """Whether demonstrations are drawn from the training rows, the same for every input."""
+        return bool(params.shots) and params.selection not in NEARBY and params.answers == "written"
+
     def _leak_notes(self, params: PromptParams) -> tuple[Text, ...]:
-        return leak_notes(self._checked[1]) if params.shots and not params.demonstrations else ()
+        return leak_notes(self._checked[1]) if self._shows_rows(params) else ()
+
+    def _shows_rows(self, params: PromptParams) -> bool:
+        return (params.retrieves or self._draws(params)) and not params.demonstrations
 
     def _lists_labels(self, params: PromptParams) -> tuple[bool, list[Text]]:
         """Whether the labels stand in the instruction: not where they would crowd everything else out."""
@@ -143,19 +156,23 @@ class Builder:
         return PromptPredictor(self.model, replace(own.prompt, others=others), own.pool, own.record)
 
     def _calibrated(self, predictor: PromptPredictor) -> PromptPredictor:
-        if not predictor.scores_labels or predictor.prompt.params.calibration == "none":
+        prompt = predictor.prompt
+        if not predictor.scores_labels or prompt.params.calibration == "none":
             return predictor
-        inputs, exclude = self._neutral(predictor)
         self.job.report(Event("fit", note="calibration"))
-        scores = predictor.score(PromptPredictor(self.model, predictor.prompt, predictor.pool).render(inputs, exclude))
-        found = prior(scores)
-        offsets = tuple(found[label] for label in predictor.prompt.labels)
-        prompt = replace(predictor.prompt, offsets=offsets)
+        found = self.prior_of(predictor, prompt.params)
+        prompt = replace(prompt, offsets=tuple(found[label] for label in prompt.labels))
         return PromptPredictor(self.model, prompt, predictor.pool, predictor.record)
 
-    def _neutral(self, predictor: PromptPredictor) -> tuple[list[Input], list[tuple[str, ...]]]:
+    def prior_of(self, predictor: PromptPredictor, params: PromptParams) -> dict[str, float]:
+        """Each label's mean log-probability on the inputs that the calibration of `params` names."""
+        inputs, exclude = self._neutral(predictor, params)
+        asked = PromptPredictor(self.model, predictor.prompt, predictor.pool).render(inputs, exclude)
+        return prior(predictor.score(asked))
+
+    def _neutral(self, predictor: PromptPredictor, params: PromptParams) -> tuple[list[Input], list[tuple[str, ...]]]:
         """Inputs to measure the priors on, and the rows that must not be shown with each."""
-        if predictor.prompt.params.calibration == "contextual":
+        if params.calibration == "contextual":
             return [Input(text) for text in CONTENT_FREE], [()] * len(CONTENT_FREE)
         shown = {row.id for row in predictor.prompt.demonstrations}
         rows = list(self.job.rows)

@@ -13,7 +13,8 @@ from typing import Any
 from executors.prompt.params import PromptParams
 from executors.prompt.wording import wording_names
 
-MANY_LABELS = 12  # from which on all labels and demonstrations of each make prompts long
+FEW_LABELS = 4  # up to which fixed demonstrations are compared in every way
+MANY_LABELS = 24  # beyond which one demonstration of each label makes prompts long
 RETRIEVE_FROM = 50  # training rows from which retrieved demonstrations are worth their price
 SHOWN_FROM = 5  # labels from which on only those of the retrieved demonstrations are compared
 SAMPLED = frozenset({"generation", "dialogue"})  # tasks whose texts may be drawn by chance
@@ -43,6 +44,8 @@ def candidates(
 
 def _without_idle(other: PromptParams, base: PromptParams) -> PromptParams:
     """`other` but for differences from `base` that would not change its prompts."""
+    if other.answers == "extracted":  # neither wording nor demonstrations have a part in it
+        return replace(base, answers="extracted", shots=0)
     if not other.retrieves:
         other = replace(other, order=base.order, candidates=base.candidates)
     return other if other.shots != 0 else replace(other, selection=base.selection, order_seed=base.order_seed)
@@ -57,7 +60,7 @@ def _changes(task: str, labels: int, rows: int, grounded: bool) -> Iterator[Chan
     if task == "classification":
         yield from _labelled(wordings, labels, rows)
     elif grounded:
-        yield from _grounded(wordings, rows)
+        yield from _grounded(wordings, rows, task)
     else:
         yield from _written(wordings, rows)
     if task in SAMPLED:
@@ -65,34 +68,48 @@ def _changes(task: str, labels: int, rows: int, grounded: bool) -> Iterator[Chan
 
 
 def _labelled(wordings: Sequence[str], labels: int, rows: int) -> Iterator[Change]:
-    near: Change = {"candidates": "shown" if labels >= SHOWN_FROM else "all"}
-    retrieved = rows >= RETRIEVE_FROM
-    if retrieved:
-        for shots in (3, 5, 2, 8):
-            for wording in ("cued", "bare", "plain"):
-                yield {"selection": "nearest", "shots": shots, "wording": wording, **near}
-        yield {"selection": "nearest_balanced", "shots": 4, "wording": "cued", **near}
-        yield {"selection": "diverse", "shots": 4, "wording": "cued", **near}
-        yield {"selection": "nearest", "shots": 4, "wording": "cued", "order": "nearest_first", **near}
-    if labels <= MANY_LABELS:
-        few = max(4, labels)
-        for wording in wordings:
-            for shots in (few, 2 * few, 4 * few):
-                for order_seed in (0, 1):
-                    yield {"shots": shots, "wording": wording, "order_seed": order_seed}
-        for wording in wordings:
-            yield {"shots": 0, "wording": wording}
-
-
-def _grounded(wordings: Sequence[str], rows: int) -> Iterator[Change]:
-    """Rows that bring a passage: a few demonstrations are already long."""
-    for shots in (0, 1, 2, 4):
-        for wording in wordings:
-            yield {"shots": shots, "wording": wording}
-    for shots in (1, 2):
-        yield {"shots": shots, "wording": wordings[-1], "order_seed": 1}
+    """Retrieved demonstrations first: with many labels they are shorter and better than one of each."""
+    near: Change = {"selection": "nearest", "candidates": "shown" if labels >= SHOWN_FROM else "all"}
     if rows >= RETRIEVE_FROM:
-        yield {"shots": 2, "selection": "nearest", "wording": wordings[-1]}
+        for shots in (3, 2, 5):
+            for wording in ("cued", "bare"):
+                yield {**near, "shots": shots, "wording": wording}
+        yield {**near, "shots": 4, "wording": "plain"}
+        yield {**near, "shots": 4, "wording": "cued", "selection": "nearest_balanced"}
+        yield {**near, "shots": 4, "wording": "cued", "selection": "diverse"}
+        yield {**near, "shots": 4, "wording": "cued", "order": "nearest_first"}
+    if labels <= FEW_LABELS:
+        yield from _few_labels(wordings, labels)
+    elif labels <= MANY_LABELS:
+        for wording in reversed(wordings):
+            yield {"shots": labels, "wording": wording}
+
+
+def _few_labels(wordings: Sequence[str], labels: int) -> Iterator[Change]:
+    """Fixed demonstrations, which are read once for all inputs, in several numbers, draws and orders."""
+    few = max(4, labels)
+    for shots in (2 * few, 4 * few, few):
+        for order_seed in (0, 1):
+            for wording in reversed(wordings):
+                yield {"shots": shots, "wording": wording, "order_seed": order_seed}
+    for wording in wordings:
+        yield {"shots": 0, "wording": wording}
+    for shots in (16 * few, 32 * few):  # many-shot
+        yield {"shots": shots, "wording": wordings[-1]}
+
+
+def _grounded(wordings: Sequence[str], rows: int, task: str) -> Iterator[Change]:
+    """Rows that bring a passage: a few demonstrations are already long."""
+    if task == "question_answering":
+        yield {"answers": "extracted"}
+    for shots in (2, 0, 4, 1):
+        for wording in reversed(wordings):
+            yield {"shots": shots, "wording": wording}
+    for order_seed in (1, 2):
+        yield {"shots": 2, "wording": "cued", "order_seed": order_seed}
+    if rows >= RETRIEVE_FROM:
+        for shots in (2, 4):
+            yield {"shots": shots, "selection": "nearest", "wording": "cued"}
 
 
 def _written(wordings: Sequence[str], rows: int) -> Iterator[Change]:

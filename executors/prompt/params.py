@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from executors.base import Input, Plan, Problem, Row, did_you_mean
+from executors.base import Input, Plan, Problem, Row, UserError, did_you_mean
 
 Selection = Literal["random", "balanced", "nearest", "nearest_balanced", "diverse"]
 Order = Literal["shuffled", "nearest_last", "nearest_first"]
 NEARBY = frozenset({"nearest", "nearest_balanced", "diverse"})  # selections that differ from input to input
 SPEC = "prompt.json"
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class PromptParams:
     so that no label wins by being a common word. `candidates` "shown": of retrieved demonstrations, only labels that
     stand among them are compared. `neighbours` is the weight of the demonstrations' nearness in the choice: the
     logarithm of each label's share of exp(cosine / 0.05) is added that many times.
+
+    `answers` "extracted": of the sentence nearest the question, the words likeliest as its answer (see
+    `retriever.reader`); demonstrations and wording then have no part in it. Small models read better than they write.
     """
 
     shots: int | None = None
@@ -43,7 +47,8 @@ class PromptParams:
     chain_of_thought: bool = False
     schema: str = ""  # a JSON Schema file for structured output; empty: inferred from the training answers
     repairs: int = 2  # times an answer that breaks the schema is asked again
-    ensemble: int = 1  # at most so many prompts, that the search found best, are asked and their answers averaged
+    answers: Literal["written", "extracted"] = "written"  # extracted: the likeliest words of the row's passage
+    ensemble: int = 4  # prompts at most whose label probabilities a search may average, where that helps
     temperature: float = 0.0
     stop: Sequence[str] = ()
     max_tokens: int | None = None  # of an answer; None: by task
@@ -51,7 +56,14 @@ class PromptParams:
 
     @property
     def retrieves(self) -> bool:
-        return self.selection in NEARBY and self.shots != 0 and not self.demonstrations
+        """Whether demonstrations are chosen for each input."""
+        extracted = self.answers == "extracted"
+        return self.selection in NEARBY and self.shots != 0 and not self.demonstrations and not extracted
+
+    @property
+    def embeds(self) -> bool:
+        """Whether a sentence encoder is needed."""
+        return self.retrieves or self.answers == "extracted"
 
 
 @dataclass(frozen=True)
@@ -85,9 +97,15 @@ class Prompt:
 
 
 def read_prompt(path: Path) -> Prompt:
-    """The prompt that `PromptPredictor.save` wrote."""
+    """The prompt that `PromptPredictor.save` wrote. Raises `UserError` for one of another version."""
     read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    del read["schema_version"]
+    version = read.pop("schema_version")
+    if version != SCHEMA:
+        raise UserError(
+            f"{path}: a prompt of version {version}, and this is version {SCHEMA}",
+            "run the plan again",
+            Problem(f"{path}：提示的版本为 {version}，当前版本为 {SCHEMA}", "请重新运行该计划"),
+        )
     return _prompt(read)
 
 
@@ -165,6 +183,13 @@ def _fit_problems(params: PromptParams, task: str) -> list[Problem]:
             (
                 "neighbours: needs retrieved demonstrations (selection nearest, nearest_balanced or diverse)",
                 "neighbours：需要检索示例（selection 为 nearest、nearest_balanced 或 diverse）",
+            )
+        )
+    if params.answers == "extracted" and task != "question_answering":
+        told.append(
+            (
+                f"answers: 'extracted' is for question_answering with a passage, and the task is {task}",
+                f"answers：'extracted' 仅用于带段落的问答，任务是 {task}",
             )
         )
     if params.schema and task != "structured_output":

@@ -6,24 +6,26 @@ steps of reasoning where that is asked for; JSON is checked against its schema a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from executors.base import Event, Input, Prediction, Predictor, Reporter, Text, silent, to_dict, write_json
+from executors.base import Event, Input, Passage, Prediction, Predictor, Reporter, Text, silent, to_dict, write_json
 from executors.data.numbers import find_numbers
 from executors.models import Completion, LanguageModel, Sampling, load_embedder, load_language_model
 from executors.prompt.budget import Asked, Budget
 from executors.prompt.demonstrations import Demonstrations, Nearby, Neighbour
 from executors.prompt.labels import LabelScores, average, is_tied, votes
-from executors.prompt.params import SPEC, Prompt, read_prompt
+from executors.prompt.params import SCHEMA, SPEC, Prompt, read_prompt
 from executors.prompt.reasoning import final_answer
 from executors.prompt.record import SearchRecord
 from executors.prompt.schemas import Schema
 from executors.prompt.spoken import match_label
 from executors.prompt.structured import Structured, complete, repair_notes
 from executors.prompt.wording import Renderer
+from executors.retriever.reader import Reader
 
 POOL = "demonstrations"
 RECORD = "search.json"
@@ -56,6 +58,12 @@ class PromptPredictor(Predictor):
         """The same, with something more to say of how it came about."""
         prompt = replace(self.prompt, remarks=(*self.prompt.remarks, *remarks))
         return PromptPredictor(self.model, prompt, self.pool, record or self.record)
+
+    def joined(self, others: Sequence[PromptPredictor]) -> PromptPredictor:
+        """The same, its label probabilities averaged with those of `others`."""
+        prompt = replace(self.prompt, others=tuple(replace(other.prompt, remarks=()) for other in others))
+        pool = next((p.pool for p in (self, *others) if p.pool is not None), None)
+        return PromptPredictor(self.model, prompt, pool, self.record)
 
     def predict(self, inputs: Sequence[Input], report: Reporter = silent) -> list[Prediction]:
         """Raises `UserError` where not even an empty input fits the model's window."""
@@ -98,6 +106,8 @@ class PromptPredictor(Predictor):
             return []
         if self.scores_labels:
             return [self.read(scores) for scores in self.score(asked, report)]
+        if self.prompt.params.answers == "extracted":
+            return self._extract(asked, report)
         if self.prompt.schema is not None:
             return self._complete(asked, Schema(self.prompt.schema), report)
         chats = [one.chat for one in asked]
@@ -137,6 +147,20 @@ class PromptPredictor(Predictor):
 
     # -- texts -------------------------------------------------------------------------------------------
 
+    @functools.cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.model, load_embedder(self.prompt.embedder))
+
+    def _extract(self, asked: Sequence[Asked], report: Reporter) -> list[Prediction]:
+        found = []
+        for n, one in enumerate(asked, 1):
+            passage = Passage(one.given.context, "")
+            text = self._reader.extract(one.given.text, [passage]) if one.given.context else ""
+            self.budget.counts.empty += not text
+            found.append(Prediction(text))
+            report(Event("predict", n, len(asked)))
+        return found
+
     @property
     def _sampling(self) -> Sampling:
         p = self.prompt.params
@@ -172,7 +196,7 @@ class PromptPredictor(Predictor):
     # -- files -------------------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        write_json(folder / SPEC, {"schema_version": 2, **to_dict(self.prompt)})
+        write_json(folder / SPEC, {"schema_version": SCHEMA, **to_dict(self.prompt)})
         if self.pool is not None:
             self.pool.save(folder / POOL)
         if self.record is not None:
@@ -181,7 +205,8 @@ class PromptPredictor(Predictor):
     @classmethod
     def load(cls, folder: Path, report: Reporter = silent, model: LanguageModel | None = None) -> Self:
         prompt = read_prompt(folder / SPEC)
-        pool = Demonstrations.load(folder / POOL, load_embedder(prompt.embedder, report)) if prompt.embedder else None
+        embedder = next((p.embedder for p in (prompt, *prompt.others) if p.params.retrieves), "")
+        pool = Demonstrations.load(folder / POOL, load_embedder(embedder, report)) if embedder else None
         return cls(model or load_language_model(prompt.model, report), prompt, pool)
 
 
@@ -208,6 +233,8 @@ def _about(prompt: Prompt) -> Text:
     en, zh = (f"{shots} demonstrations", f"{shots} 个示例") if shots else ("no demonstrations", "无示例")
     if p.retrieves and shots:
         en, zh = f"{en} an input, {SELECTED[p.selection][0]}", f"每条输入 {zh}，{SELECTED[p.selection][1]}"
+    if p.answers == "extracted":
+        en, zh = "the likeliest words of the passage", "取段落中最可能的原文片段"
     if prompt.offsets:
         free = p.calibration == "contextual"
         en += f", labels calibrated on {'inputs without content' if free else 'training texts'}"

@@ -58,6 +58,7 @@ class SearchRecord:
     score: float
     plain: float | None  # of the plan's own prompt, on the same rows where it came so far
     floor: float | None  # of the answer of the nearest training row
+    members: tuple[Mapping[str, Any], ...] = ()  # the prompts averaged with the chosen one
     guards: tuple[Text, ...] = ()
     schema_version: int = 1
 

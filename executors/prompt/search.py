@@ -8,18 +8,15 @@ answers. Not covered: writing new instructions.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from executors.base import Event, Job, Prediction, Row, Text, Usage, to_dict
+from executors.base import Event, Job, Prediction, Row, Text, to_dict
 from executors.data.near import find_leaks, find_twins
 from executors.metrics import HIGHER_IS_BETTER
 from executors.metrics import score as score_rows
@@ -27,7 +24,8 @@ from executors.models import LanguageModel
 from executors.prompt.build import Builder, parsed
 from executors.prompt.candidates import candidates
 from executors.prompt.demonstrations import by_turns
-from executors.prompt.labels import LabelScores, prior
+from executors.prompt.kept import KeptOutcomes, Outcome, candidate_name
+from executors.prompt.labels import LabelScores, average, prior
 from executors.prompt.params import PromptParams, given_names
 from executors.prompt.predictor import PromptPredictor
 from executors.prompt.record import SearchRecord, Seen, Trial, guard_notes, mark_collapse, trap_flags
@@ -37,8 +35,6 @@ MOST_ROWS = 256  # development rows at most
 LEAST_ROWS = 8  # training rows a side, below which nothing can be compared
 NEARNESS = (0.0, 0.5, 1.0, 2.0)  # weights of the demonstrations' nearness that are compared
 FILE = "search.jsonl"
-
-Outcome = LabelScores | Prediction
 
 
 @dataclass
@@ -50,6 +46,7 @@ class Runner:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     seconds: float = 0.0
     tokens: list[int] = field(default_factory=list)
+    content_free: dict[str, float] | None = None  # labels' priors on inputs that say nothing
     best: PromptParams | None = None
 
 
@@ -68,12 +65,14 @@ class Search:
         self.near = find_leaks(rest, self.development)  # would flatter a prompt that shows them
         self.twins = find_twins(self.development)
         self.barred = own | self.near
-        self.kept = _Kept(self.job.folder / FILE)
+        self.kept = KeptOutcomes(self.job.folder / FILE)
         self.trials: list[Trial] = []
+        self.runners: list[Runner] = []
 
     def run(self) -> tuple[PromptPredictor, SearchRecord]:
         """The best predictor, not yet calibrated, and the record. The same answers give the same choice."""
         runners = [Runner(params, self.builder.build(params, self.barred)) for params in self._candidates()]
+        self.runners = runners
         total, began, stopped = len(runners), self.clock() - self.kept.seconds, "finished"
         field_, rung, count = runners, 0, min(FIRST_ROWS, len(self.development))
         while True:
@@ -83,7 +82,7 @@ class Search:
                 break
             trials = mark_collapse([self._trial(runner, rung, count) for runner in done], self._chance(count))
             order = sorted(range(len(done)), key=lambda n: self._rank(trials[n]))
-            keep = max(1, (len(done) + 1) // 2) if count < len(self.development) else 1
+            keep = self._keeps(done[order[0]], len(done)) if count < len(self.development) else 1
             kept = set(order[:keep])
             self.trials += [replace(trial, kept=n in kept) for n, trial in enumerate(trials)]
             best = done[order[0]]
@@ -94,11 +93,17 @@ class Search:
             field_, rung, count = [done[n] for n in order[:keep]], rung + 1, min(2 * count, len(self.development))
         return self._finished(best, runners[0], total, began, stopped)
 
+    def _keeps(self, best: Runner, runners: int) -> int:
+        """How many go on: half of them, and enough for an ensemble where the best could be part of one."""
+        return max((runners + 1) // 2, min(self.base.ensemble, runners) if _can_join(best) else 1)
+
     def _candidates(self) -> list[PromptParams]:
         job, free = self.job, len(self.job.rows) - len(self.barred)
         grounded = any(row.input.context for row in job.rows[:100])
         base = self.builder.resolved(self.base)  # else a candidate with as many demonstrations would be it again
-        return candidates(base, self.given, job.plan.task, len(job.labels), free, grounded)
+        found = candidates(base, self.given, job.plan.task, len(job.labels), free, grounded)
+        extracts = self.builder.model.can_score and self.builder.lang == "en"
+        return [params for params in found if params.answers == "written" or extracts]
 
     # -- a round -----------------------------------------------------------------------------------------
 
@@ -131,7 +136,7 @@ class Search:
 
     def _known(self, runner: Runner) -> dict[str, Outcome]:
         if not runner.outcomes:
-            runner.outcomes, runner.seconds, runner.tokens = self.kept.read(_name(runner.params))
+            runner.outcomes, runner.seconds, runner.tokens = self.kept.read(candidate_name(runner.params))
         return runner.outcomes
 
     def _answer(self, runner: Runner, rows: Sequence[Row]) -> None:
@@ -149,7 +154,7 @@ class Search:
         runner.seconds, runner.tokens = runner.seconds + seconds, runner.tokens + tokens
         outcomes = {row.id: outcome for row, outcome in zip(rows, found, strict=True)}
         runner.outcomes.update(outcomes)
-        self.kept.write(_name(runner.params), outcomes, seconds, tokens)
+        self.kept.write(candidate_name(runner.params), outcomes, seconds, tokens)
 
     # -- judging -----------------------------------------------------------------------------------------
 
@@ -186,19 +191,33 @@ class Search:
         return found
 
     def _judged(self, runner: Runner, params: PromptParams, rows: Sequence[Row]) -> tuple[float, float, list[str]]:
-        """(score, tie-breaker, answers) of one reading. The tie-breaker: mean log-probability of the right label."""
+        """(score, tie-breaker, answers) of one reading."""
+        predictions = self._read(runner, params, rows)
+        score, tie = self._measured(rows, predictions)
+        if not runner.predictor.scores_labels:
+            tie = -sum(runner.tokens) / max(len(runner.tokens), 1)  # of equals, the shorter prompt
+        return score, tie, [p.text for p in predictions]
+
+    def _read(self, runner: Runner, params: PromptParams, rows: Sequence[Row]) -> list[Prediction]:
+        """The runner's answers under `params`."""
         outcomes = [runner.outcomes[row.id] for row in rows]
-        labelled = [outcome for outcome in outcomes if isinstance(outcome, LabelScores)]
-        offsets = (
-            prior(labelled) if labelled and params.calibration == "training" and params.candidates == "all" else {}
-        )
-        predictions = [
-            outcome.read(offsets, params.neighbours) if isinstance(outcome, LabelScores) else outcome
-            for outcome in outcomes
-        ]
+        offsets: dict[str, float] = {}
+        if params.candidates == "all" and params.calibration == "training":
+            offsets = prior([outcome for outcome in outcomes if isinstance(outcome, LabelScores)])
+        elif params.candidates == "all" and params.calibration == "contextual":
+            offsets = self._content_free(runner)
+        return [o.read(offsets, params.neighbours) if isinstance(o, LabelScores) else o for o in outcomes]
+
+    def _content_free(self, runner: Runner) -> dict[str, float]:
+        if runner.content_free is None:
+            contextual = replace(runner.predictor.prompt.params, calibration="contextual")
+            runner.content_free = self.builder.prior_of(runner.predictor, contextual)
+        return runner.content_free
+
+    def _measured(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[float, float]:
+        """(score, mean log-probability of the right label)."""
         metric, scores = score_rows(self.job.plan.task, rows, predictions)
-        tie = _confidence(rows, predictions) if labelled else -sum(runner.tokens) / max(len(runner.tokens), 1)
-        return scores[metric].value, tie, [p.text for p in predictions]
+        return scores[metric].value, _confidence(rows, predictions)
 
     def _signed(self, score: float) -> float:
         return score if self._higher else -score
@@ -230,9 +249,8 @@ class Search:
         chosen = replace(best.best, search_seconds=self.base.search_seconds)
         last = next(t for t in reversed(self.trials) if t.changes == changes(best.best, self.base))
         rows = self.development[: last.rows]
-        plain = None
-        if all(row.id in first.outcomes for row in rows):
-            plain = round(self._judged(first, self._readings(first)[0], rows)[0], 4)
+        members, score = self._ensemble(best, last, rows)
+        predictor = self.builder.build(chosen, self.barred).joined([self._built(m) for m in members])
         record = SearchRecord(
             metric=self._metric,
             higher_is_better=self._higher,
@@ -245,13 +263,48 @@ class Search:
             candidates=total,
             trials=tuple(self.trials),
             chosen=changes(chosen, self.base),
-            score=last.score,
-            plain=plain,
+            score=round(score, 4),
+            plain=self._plain(first, rows, began),
             floor=self._floor(rows),
+            members=tuple(changes(m.best, self.base) for m in members if m.best),
             guards=guard_notes(self.trials, self._metric, last.changes),
         )
-        predictor = self.builder.build(chosen, self.barred)
         return predictor.remarked(*search_notes(record), record=record), record
+
+    def _built(self, runner: Runner) -> PromptPredictor:
+        assert runner.best is not None
+        return self.builder.build(runner.best, self.barred)
+
+    def _plain(self, first: Runner, rows: Sequence[Row], began: float) -> float | None:
+        """What the plan's own prompt scores on the rows that decided; None where the time was up for that."""
+        missing = [row for row in rows if row.id not in first.outcomes]
+        if missing and self._spent(began) + self._expected(first, [], len(missing)) > self._budget:
+            return None
+        self._answer(first, missing)
+        return round(self._judged(first, self._readings(first)[0], rows)[0], 4)
+
+    def _ensemble(self, best: Runner, last: Trial, rows: Sequence[Row]) -> tuple[list[Runner], float]:
+        """The runners whose answers improve on the best one's when averaged with them (none: it stands alone); score.
+
+        Prompts err differently, above all by their demonstrations, and their mean errs less (Khalifa et al. 2023).
+        """
+        found: tuple[float, float, list[Runner]] = (self._signed(last.score), last.tie, [])
+        fellows = [runner for runner in self._last_round(last) if runner is not best and _can_join(runner)]
+        answers = [self._read(best, best.best, rows)] if best.best and _can_join(best) else []
+        for size, fellow in enumerate(fellows[: self.base.ensemble - 1] if answers else [], 1):
+            assert fellow.best is not None
+            answers.append(self._read(fellow, fellow.best, rows))
+            score, tie = self._measured(rows, [average(one) for one in zip(*answers, strict=True)])
+            if self._signed(score) >= found[0] and tie > found[1]:
+                found = (self._signed(score), tie, fellows[:size])
+        return found[2], self._signed(found[0])
+
+    def _last_round(self, last: Trial) -> list[Runner]:
+        """The runners that answered as many rows as the chosen one, best first, those in a trap left out."""
+        trials = {repr(t.changes): t for t in self.trials if t.rows == last.rows and not set(t.flags) - {"cut"}}
+        pairs = [(trials.get(repr(changes(r.best, self.base))), r) for r in self.runners if r.best is not None]
+        ranked = sorted(((self._rank(t), n) for n, (t, _) in enumerate(pairs) if t is not None))
+        return [pairs[n][1] for _, n in ranked]
 
     def _floor(self, rows: Sequence[Row]) -> float | None:
         """What copying the nearest training row's answer would score; None where no embeddings were made."""
@@ -263,6 +316,11 @@ class Search:
         copied = [Prediction(found[0].row.target if found else "") for found in near]
         metric, scores = score_rows(self.job.plan.task, rows, copied)
         return round(scores[metric].value, 4)
+
+
+def _can_join(runner: Runner) -> bool:
+    """Whether the runner's answers are probabilities of all labels, so that they can be averaged with others'."""
+    return runner.predictor.scores_labels and runner.predictor.prompt.params.candidates == "all"
 
 
 def development_rows(builder: Builder) -> list[Row]:
@@ -297,12 +355,15 @@ def search_notes(record: SearchRecord) -> tuple[Text, ...]:
     before = f" ({record.plain:.3f} before)" if record.plain is not None else ""
     before_zh = f"（此前 {record.plain:.3f}）" if record.plain is not None else ""
     cut, cut_zh = (", stopped by its budget", "，因时间预算用完而停止") if record.stopped == "budget" else ("", "")
+    size = len(record.members) + 1
+    joined = f", as the mean of {size} prompts: each answer costs {size} times one" if record.members else ""
+    joined_zh = f"，取 {size} 个提示的平均：每次回答的开销是单个提示的 {size} 倍" if record.members else ""
     notes: list[Text] = [
         {
             "en": f"searched: {tried} prompts on {n} development rows of the training side in {secs} s{cut}; "
-            f"{record.metric} there {record.score:.3f}{before}",
+            f"{record.metric} there {record.score:.3f}{before}{joined}",
             "zh": f"已搜索：在训练侧的 {n} 条开发数据上比较 {tried} 种提示，用时 {secs} 秒{cut_zh}；"
-            f"其 {record.metric} 为 {record.score:.3f}{before_zh}",
+            f"其 {record.metric} 为 {record.score:.3f}{before_zh}{joined_zh}",
         }
     ]
     if record.floor is not None and (record.floor >= record.score) == record.higher_is_better:
@@ -313,60 +374,6 @@ def search_notes(record: SearchRecord) -> tuple[Text, ...]:
             }
         )
     return (*notes, *record.guards)
-
-
-class _Kept:
-    """Outcomes on disk, a line a batch, so that an interrupted search does not ask again."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._found: dict[str, dict[str, Outcome]] = {}
-        self._seconds: dict[str, float] = {}
-        self._tokens: dict[str, list[int]] = {}
-        for line in whole_lines(path):
-            read = json.loads(line)
-            found = self._found.setdefault(read["candidate"], {})
-            found.update({name: _outcome(record) for name, record in read["outcomes"].items()})
-            self._seconds[read["candidate"]] = self._seconds.get(read["candidate"], 0.0) + read["seconds"]
-            self._tokens.setdefault(read["candidate"], []).extend(read["tokens"])
-
-    @property
-    def seconds(self) -> float:
-        """Spent before this process."""
-        return sum(self._seconds.values())
-
-    def read(self, candidate: str) -> tuple[dict[str, Outcome], float, list[int]]:
-        """(outcomes by row, seconds they took, tokens of some of their prompts)."""
-        tokens = list(self._tokens.get(candidate, ()))
-        return dict(self._found.get(candidate, {})), self._seconds.get(candidate, 0.0), tokens
-
-    def write(self, candidate: str, outcomes: dict[str, Outcome], seconds: float, tokens: Sequence[int]) -> None:
-        found = {name: asdict(outcome) for name, outcome in outcomes.items()}
-        line = {"candidate": candidate, "seconds": seconds, "tokens": list(tokens), "outcomes": found}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file; one that a kill cut off is dropped, from the file as well: the next would join it."""
-    raw = path.read_bytes() if path.is_file() else b""
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if whole != raw:
-        with path.open("r+b") as out:
-            out.truncate(len(whole))
-    return whole.splitlines()
-
-
-def _outcome(record: dict[str, Any]) -> Outcome:
-    if "values" in record:
-        return LabelScores(tuple(record["labels"]), tuple(record["values"]), record["votes"])
-    usage = record["usage"]
-    return Prediction(record["text"], record["score"], record["scores"], (), Usage(**usage) if usage else None)
-
-
-def _name(params: PromptParams) -> str:
-    return hashlib.sha256(json.dumps(to_dict(params), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def build_prompt(job: Job, model: LanguageModel) -> PromptPredictor:

@@ -112,6 +112,7 @@ class Renderer:
         self.wording = load_wording(prompt.params.wording, prompt.task, prompt.lang)
         self.cue = prompt.params.cue or _of_task(_knowledge()["cues"], prompt.task)[prompt.lang]
         self.spelled = spelling(prompt.labels, self.wording)
+        self._turns: dict[Row, list[BaseMessage]] = {}
 
     @functools.cached_property
     def template(self) -> ChatPromptTemplate:
@@ -142,12 +143,11 @@ class Renderer:
         """One demonstration: what is asked, what is answered."""
         from langchain_core.messages import AIMessage, HumanMessage
 
-        asked = self._turn.format(cue=self.cue, **self.variables(row.input))
-        return [HumanMessage(str(asked.content)), AIMessage(self.answer(row))]
-
-    @functools.cached_property
-    def _turn(self) -> Any:
-        return self.template.messages[-1]
+        if row not in self._turns:
+            turn: Any = self.template.messages[-1]
+            asked = turn.format(cue=self.cue, **self.variables(row.input))
+            self._turns[row] = [HumanMessage(str(asked.content)), AIMessage(self.answer(row))]
+        return self._turns[row]
 
     def answer(self, row: Row) -> str:
         """A row's target as the model is to write it."""
