@@ -127,3 +127,30 @@ def test_the_real_model_tells_praise_from_blame(tmp_path: Path) -> None:
     predictor = build_prompt(Job(plan, tuple(rows), LABELS, tmp_path), load_language_model(plan.model))
     answers = predictor.predict([Input("a great and wonderful story"), Input("an awful, boring film")])
     assert [a.text for a in answers] == ["good", "bad"]
+
+
+def test_the_likeliest_words_of_the_passage_are_the_answer(tmp_path: Path) -> None:
+    passage = "The Hub needs outgoing TCP port 8874. Other ports stay closed. It is updated every spring."
+    plan = Plan("prompt", "question_answering", DataSpec("x.csv"), params={"answers": "extracted"})
+    made = Job(plan, (Row("1", Input("Which port?", passage), ("8874",)),), (), tmp_path)
+    predictor = build_prompt(made, load_language_model(plan.model))
+    asked = [Input("Which TCP port does the Hub need?", passage), Input("Which port?")]
+    answers = [p.text for p in predictor.predict(asked)]
+    assert "8874" in answers[0]
+    assert answers[0] in passage
+    assert answers[1] == ""
+    assert [n["en"] for n in predictor.notes] == ["the likeliest words of the passage", "1 answers were empty"]
+    (tmp_path / "saved").mkdir()
+    predictor.save(tmp_path / "saved")
+    assert [p.text for p in PromptPredictor.load(tmp_path / "saved").predict(asked[:1])] == answers[:1]
+
+
+def test_answers_are_extracted_only_where_that_can_be(tmp_path: Path) -> None:
+    plan = Plan("prompt", "classification", DataSpec("x.csv"), params={"answers": "extracted"})
+    assert any("is for question_answering" in p.message for p in PromptExecutor().check(plan))
+    plan = Plan("prompt", "question_answering", DataSpec("x.csv"), model="ollama:x", params={"answers": "extracted"})
+    assert any("needs likelihoods" in p.message for p in PromptExecutor().check(plan))
+    plan = Plan("prompt", "question_answering", DataSpec("x.csv"), params={"answers": "extracted"})
+    made = Job(plan, (Row("1", Input("哪个端口？", "集线器需要端口 8874。"), ("8874",)),), (), tmp_path)
+    with pytest.raises(UserError, match="words between spaces"):
+        build_prompt(made, Scripted())

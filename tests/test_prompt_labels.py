@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from executors.base import DataSpec, Input, Job, Plan, Row
+from executors.base import DataSpec, Input, Job, Plan, Prediction, Row
 from executors.models import Chat, load_language_model
 from executors.models.embed import Embedder
 from executors.prompt.build import CALIBRATION_ROWS, Builder
 from executors.prompt.demonstrations import Demonstrations, Neighbour
-from executors.prompt.labels import LabelScores, is_tied, log_softmax, prior, votes
+from executors.prompt.labels import LabelScores, average, is_tied, log_softmax, prior, votes
 from executors.prompt.params import Prompt, PromptParams
 from executors.prompt.predictor import PromptPredictor
 from tests.fakes import Acting
@@ -227,3 +227,11 @@ def test_two_thousand_labels_are_scored_on_the_real_model() -> None:
     assert read.text in labels
     assert len(read.scores) == 2000
     assert sum(read.scores.values()) == pytest.approx(1, abs=2e-3)  # each is rounded to six digits
+
+
+def test_answers_are_averaged_by_the_geometric_mean_of_their_probabilities() -> None:
+    one = Prediction("a", 0.9, {"a": 0.9, "b": 0.1})
+    other = Prediction("b", 0.8, {"a": 0.2, "b": 0.8})
+    found = average([one, other])  # sqrt(.18) = .4243 to sqrt(.08) = .2828
+    assert found.text == "a"
+    assert found.scores == pytest.approx({"a": 0.6, "b": 0.4}, abs=1e-4)

@@ -22,7 +22,7 @@ from executors.prompt.demonstrations import Demonstrations
 from executors.prompt.params import PromptParams, given_names, param_problems
 from executors.prompt.predictor import PromptPredictor
 from executors.prompt.record import SearchRecord, Seen, Trial, guard_notes, mark_collapse, trap_flags
-from executors.prompt.search import FILE, FIRST_ROWS, Search, development_rows
+from executors.prompt.search import FILE, FIRST_ROWS, Search, development_rows, search_notes
 from tests.fakes import Acting
 from tests.test_demonstrations import Compass
 
@@ -161,7 +161,7 @@ def test_the_better_half_goes_on_to_twice_the_rows(tmp_path: Path) -> None:
     sizes = [len(trials) for trials in by_rung.values()]
     assert sizes[0] == record.candidates > 8
     for before, after in itertools.pairwise(sizes):
-        assert after == (before + 1) // 2
+        assert after == max((before + 1) // 2, min(before, 4))  # enough for an ensemble go on
     assert [trials[0].rows for trials in by_rung.values()] == [16, 32, 64, 128, 150][: len(sizes)]
     for rung, trials in by_rung.items():
         kept = [t for t in trials if t.kept]
@@ -175,10 +175,59 @@ def test_the_better_half_goes_on_to_twice_the_rows(tmp_path: Path) -> None:
 
 def test_no_prompt_is_asked_twice_about_a_row(tmp_path: Path) -> None:
     model = Acting(likes=sees_topic)
-    _, record = run(job(tmp_path, rows(256)), model)
-    asked = sum(trial.rows for trial in record.trials if trial.rung == 0)
-    asked += sum(trial.rows // 2 for trial in record.trials if trial.rung > 0)  # of 16, 32, 64, 128 the new half
-    assert len(model.asked) == asked
+    searching = search(job(tmp_path, rows(256)), model)
+    searching.run()
+    assert len(model.asked) == sum(len(runner.outcomes) for runner in searching.runners) > 500
+
+
+def test_the_plans_own_prompt_is_judged_on_the_rows_that_decided(tmp_path: Path) -> None:
+    model = Acting(likes=lambda chat, label: 3.0 * (label in chat[-1]["content"] and "Label:" in chat[-1]["content"]))
+    _, record = run(job(tmp_path, rows(200)), model)
+    assert record.score == 1.0
+    assert record.plain == 0.5  # it has no cue, so the fake knows nothing
+    assert any("(0.500 before)" in note["en"] for note in search_notes(record))
+
+
+# -- ensembles -----------------------------------------------------------------------------------------
+
+
+def errs(chat: Chat, label: str) -> float:
+    """Right more often than not, and with every prompt wrong about other rows."""
+    chance = random.Random(json.dumps(chat))
+    return (1.0 + 2.0 * chance.gauss(0, 1)) * (label in chat[-1]["content"])
+
+
+def test_prompts_that_err_differently_are_averaged_where_that_helps(tmp_path: Path) -> None:
+    made = job(tmp_path, rows(300), selection="balanced")
+    predictor, record = run(made, Acting(likes=errs))
+    alone, alone_record = run(replace(made, plan=replace(made.plan, params={**made.plan.params, "ensemble": 1})),
+                              Acting(likes=errs))  # fmt: skip
+    assert 1 <= len(record.members) <= 3
+    assert len(predictor.others) == len(record.members)
+    assert not alone_record.members
+    assert not alone.others
+    assert record.score >= alone_record.score
+    assert any(f"mean of {len(record.members) + 1} prompts" in note["en"] for note in predictor.notes)
+    inputs = [row.input for row in rows(40)]
+    together = [p.text for p in Embedded(made, Acting(likes=errs)).calibrate(predictor).predict(inputs)]
+    single = [p.text for p in predictor.joined([]).predict(inputs)]
+    right = [row.target for row in rows(40)]
+    count = [sum(a == b for a, b in zip(given, right, strict=True)) for given in (together, single)]
+    assert count[0] >= count[1]
+
+
+def test_an_ensemble_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    made = job(tmp_path, rows(300), selection="balanced")
+    predictor, _ = run(made, Acting(likes=errs))
+    predictor = Embedded(made, Acting(likes=errs)).calibrate(predictor)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    predictor.save(folder)
+    loaded = PromptPredictor.load(folder, model=Acting(likes=errs))
+    assert loaded.prompt == predictor.prompt
+    assert all(other.prompt.offsets for other in loaded.others)
+    inputs = [row.input for row in rows(20)]
+    assert loaded.predict(inputs) == predictor.predict(inputs)
 
 
 def test_the_better_prompt_wins(tmp_path: Path) -> None:

@@ -68,9 +68,14 @@ def sst2() -> list[Figure]:
 
 
 def _without_calibration(folder: Path, test: Path) -> float:
-    """Accuracy of a run's label probabilities with the calibration taken off again: same prompt, same scores."""
+    """Accuracy of a run's label probabilities with the calibration taken off again: same prompts, same scores.
+
+    Of an ensemble, whose answer is the mean of logarithms, the mean of the members' priors is what was taken off.
+    """
     spec = json.loads((folder / "artifact" / "prompt.json").read_text(encoding="utf-8"))
-    offsets = dict(zip(spec["labels"], spec["offsets"] or [0.0] * len(spec["labels"]), strict=True))
+    none = [0.0] * len(spec["labels"])
+    priors = [member["offsets"] or none for member in (spec, *spec["others"])]
+    offsets = dict(zip(spec["labels"], map(mean, zip(*priors, strict=True)), strict=True))
     predictions = read_predictions(folder / "predictions.jsonl")
     right = []
     for line, row in enumerate(data.read_rows(test), 2):  # below the header
