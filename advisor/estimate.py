@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +129,7 @@ def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """The search for at most its budget, then the answers with what it may choose: the cheapest prompt, the dearest."""
     tried = prompts_of(plan, rows)
     each = [_asked_with(plan, one, replace(rows, test=rows.test + _calibrated(plan, one)), rig) for one in tried]
-    answered = min(low for low, _ in each), max(high for _, high in each)
+    answered = min(low for low, _ in each), max(high for _, high in each) * _members(plan, tried, rows)
     retrieving = [one.retrieves for one in tried]
     low, high = _embedded((rows.train + rows.test) * rows.input_tokens, rig)
     embedded = low * all(retrieving), high * any(retrieving)
@@ -138,6 +138,13 @@ def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
         begun, budget = first_round(plan, rows, rig), float(_params(plan).search_seconds)
         searched = min(begun[0], budget), max(budget, _one_round(plan, tried[0], rows, rig)[1])
     return _sum(searched, embedded, answered)
+
+
+def _members(plan: Plan, tried: Sequence[PromptParams], rows: Rows) -> int:
+    """Prompts that a search may average: those whose labels are all compared by likelihood."""
+    scored = plan.task == "classification" and not _params(plan).chain_of_thought and is_searched(plan, rows)
+    joining = sum(one.candidates == "all" for one in tried) if scored else 0
+    return max(1, min(int(_params(plan).ensemble), joining))
 
 
 def _calibrated(plan: Plan, params: PromptParams) -> int:

@@ -196,13 +196,15 @@ def _fits(value: object, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     kind = typing.get_origin(hint) or hint
-    return isinstance(value, kind if kind is not tuple else (list, tuple))
+    return isinstance(value, (list, tuple) if kind in (tuple, Sequence) else kind)  # a text is no list of letters
 
 
 def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-    return getattr(hint, "__name__", None) or str(hint)
+    kind = typing.get_origin(hint) or hint
+    named = {Sequence: "a list", tuple: "a list", Mapping: "a mapping"}
+    return named.get(kind) or getattr(hint, "__name__", None) or str(hint)
 
 
 # -- progress ----------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from typing import Any, ClassVar, Self
 import pytest
 
 import executors
-from executors.base import DataSpec, Input, Job, Plan, Reporter, Row, UserError, silent
+from executors.base import DataSpec, Input, Job, Plan, Reporter, Row, UserError, parse_params, silent
 from executors.models import Chat, LanguageModel
-from executors.prompt import PromptExecutor, PromptPredictor, build_prompt, read_prompt
+from executors.prompt import PromptExecutor, PromptParams, PromptPredictor, build_prompt, read_prompt
 from executors.run import run_plan
-from tests.fakes import Acting
+from tests.fakes import Acting, Scripted
 
 LABELS = ("card_lost", "other")
 
@@ -371,3 +371,23 @@ def test_other_demonstrations_in_the_same_file_are_another_run(acted: Any, workd
     acted(demonstrations="mine.csv", calibration="none")
     shown = read_prompt(workdir / "r" / "artifact" / "prompt.json").demonstrations
     assert [row.input.text for row in shown] == ["snow on the roof", "a hot stove"]
+
+
+def test_a_text_is_no_list_of_stops() -> None:
+    _, problems = parse_params(PromptParams, {"stop": "abc", "descriptions": "foo"})
+    assert [p.message for p in problems] == [
+        "params.stop: expected a list, got 'abc'",
+        "params.descriptions: expected a mapping, got 'foo'",
+    ]
+
+
+def test_every_described_label_the_rows_do_not_have_is_named(tmp_path: Path) -> None:
+    plan = Plan(
+        "prompt", "classification", DataSpec("x.csv"), params={"descriptions": {"god": "x", "zzz": "y", "bad": "z"}}
+    )
+    rows = (Row("1", Input("a"), ("good",)), Row("2", Input("b"), ("bad",)))
+    with pytest.raises(UserError) as caught:
+        build_prompt(Job(plan, rows, ("bad", "good"), tmp_path), Scripted())
+    assert "'god' (did you mean 'good'?)" in caught.value.message
+    assert "'zzz'" in caught.value.message
+    assert "'bad'" not in caught.value.message

@@ -258,10 +258,12 @@ def test_a_search_counts_with_its_budget_at_the_high_end() -> None:
     rows = Rows(train=200, test=100, input_tokens=20, answer_tokens=2, labels=2)
     plain, searched = (
         seconds(rows, shots=4),
-        seconds(rows, shots=4, wording="plain", selection="random", search_seconds=300),
+        seconds(rows, shots=4, wording="plain", selection="random", search_seconds=300, ensemble=1),
     )
     assert searched[1] == pytest.approx(plain[1] + 300, abs=60)
     assert searched[0] > plain[0]
+    averaged = seconds(rows, shots=4, wording="plain", selection="random", search_seconds=300, ensemble=2)
+    assert averaged[1] - searched[1] == pytest.approx(plain[1], rel=0.5)  # the answers, once more
     tiny = replace(rows, train=15)  # too few to search on
     assert seconds(tiny, shots=4, search_seconds=300) == seconds(tiny, shots=4)
 

@@ -23,6 +23,7 @@ IN_WORDS: Mapping[str, tuple[object, ...]] = {  # values of a prompt's parameter
     "order": ("shuffled", "nearest_last", "nearest_first"),
     "calibration": ("training", "contextual", "none"),
     "candidates": ("all", "shown"),
+    "answers": ("written", "extracted"),
 }
 WITH_VALUE = ("wording", "order_seed", "neighbours", "temperature")
 FLAGS = ("last_label", "one_label", "collapse", "cut")
@@ -52,7 +53,8 @@ def section(record: Record | None, lang: str) -> list[Block]:
     if record is None:
         return []
     best = Prose(say("search.chosen", lang, prompt=describe(record["chosen"], lang)))
-    blocks: list[Block] = [Prose(_lead(record, lang), "lead"), best, _scores(record, lang), *_doubts(record, lang)]
+    blocks: list[Block] = [Prose(_lead(record, lang), "lead"), best, *_members(record, lang)]
+    blocks += [_scores(record, lang), *_doubts(record, lang)]
     trials = sorted(record["trials"], key=lambda trial: (-trial["rung"], _rank(trial, record)))
     metric = words.label("metric", record["metric"], lang)
     blocks.append(Prose(say("search.trials_lead", lang)))
@@ -74,6 +76,14 @@ def _lead(record: Record, lang: str) -> str:
         seconds=formats.seconds(record["seconds"], None, lang),
         stopped=say(f"search.{record['stopped']}", lang, budget=formats.seconds(record["budget_seconds"], None, lang)),
     )
+
+
+def _members(record: Record, lang: str) -> list[Block]:
+    """The prompts whose label probabilities are averaged with the chosen one's."""
+    members = tuple(describe(changes, lang) for changes in record["members"])
+    if not members:
+        return []
+    return [Prose(say("search.members", lang, size=len(members) + 1), "label"), Bullets(members)]
 
 
 def _scores(record: Record, lang: str) -> Table:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from executors.base import Event, Input, Job, Problem, Row, Text, UserError, parse_params
+from executors.base import Event, Input, Job, Problem, Row, Text, UserError, did_you_mean, parse_params
 from executors.models import LanguageModel, load_embedder
 from executors.prompt.demonstrations import Demonstrations, Fixed, by_turns, choose_fixed, leak_notes, refuse_leaks
 from executors.prompt.given import read_demonstrations, refuse_given_leaks
@@ -22,6 +22,7 @@ from executors.targets import numbers
 
 CALIBRATION_ROWS = 48  # training texts the labels' prior is estimated on: more barely moves it
 CONTENT_FREE = ("N/A", "[MASK]", "")  # Zhao et al. 2021
+NAMED = 12  # labels named in a hint
 LISTED = 0.25  # of the window that the labels may fill in the instruction
 
 
@@ -30,6 +31,7 @@ class Builder:
 
     def __init__(self, job: Job, model: LanguageModel) -> None:
         self.job, self.model = job, model
+        _check_descriptions(job)
         self.lang = language_of(job.rows)
         self._pool: Demonstrations | None = None
 
@@ -190,6 +192,20 @@ def default_shots(job: Job) -> int:
     if job.plan.task == "regression":
         return 8
     return 0 if any(row.input.context for row in job.rows) else 4
+
+
+def _check_descriptions(job: Job) -> None:
+    """Raises `UserError` naming every label that is described and that the rows do not have."""
+    problems = []
+    for label in job.plan.params.get("descriptions", {}):
+        if job.labels and label not in job.labels:
+            meant, meant_zh = (did_you_mean(label, job.labels, lang) for lang in ("en", "zh"))
+            known = ", ".join(job.labels[:NAMED])
+            zh = Problem(f"params.descriptions：数据中没有标签“{label}”{meant_zh}", f"标签：{known}")
+            message = f"params.descriptions: the rows have no label '{label}'{meant}"
+            problems.append(Problem(message, f"labels: {known}", zh))
+    if problems:
+        raise UserError.of(problems)
 
 
 def parsed(job: Job) -> PromptParams:

@@ -48,7 +48,7 @@ class PromptParams:
     schema: str = ""  # a JSON Schema file for structured output; empty: inferred from the training answers
     repairs: int = 2  # times an answer that breaks the schema is asked again
     answers: Literal["written", "extracted"] = "written"  # extracted: the likeliest words of the row's passage
-    ensemble: int = 4  # prompts at most whose label probabilities a search may average, where that helps
+    ensemble: int = 8  # prompts at most whose label probabilities a search may average: each answer costs as many
     temperature: float = 0.0
     stop: Sequence[str] = ()
     max_tokens: int | None = None  # of an answer; None: by task

@@ -284,20 +284,20 @@ class Search:
         return round(self._judged(first, self._readings(first)[0], rows)[0], 4)
 
     def _ensemble(self, best: Runner, last: Trial, rows: Sequence[Row]) -> tuple[list[Runner], float]:
-        """The runners whose answers improve on the best one's when averaged with them (none: it stands alone); score.
+        """(the runners whose label probabilities are averaged with the best one's, the score of the mean).
 
-        Prompts err differently, above all by their demonstrations, and their mean errs less (Khalifa et al. 2023).
+        Prompts err differently, above all by their demonstrations, so their mean errs less (Khalifa et al. 2023). The
+        best of many on few rows is so in part by luck, the mean of several is not: it is taken unless it scores lower
+        by more than a standard error.
         """
-        found: tuple[float, float, list[Runner]] = (self._signed(last.score), last.tie, [])
         fellows = [runner for runner in self._last_round(last) if runner is not best and _can_join(runner)]
-        answers = [self._read(best, best.best, rows)] if best.best and _can_join(best) else []
-        for size, fellow in enumerate(fellows[: self.base.ensemble - 1] if answers else [], 1):
-            assert fellow.best is not None
-            answers.append(self._read(fellow, fellow.best, rows))
-            score, tie = self._measured(rows, [average(one) for one in zip(*answers, strict=True)])
-            if self._signed(score) >= found[0] and tie > found[1]:
-                found = (self._signed(score), tie, fellows[:size])
-        return found[2], self._signed(found[0])
+        fellows = fellows[: self.base.ensemble - 1] if _can_join(best) else []
+        if not fellows:
+            return [], last.score
+        members = [self._read(runner, runner.best or runner.params, rows) for runner in (best, *fellows)]
+        score, _ = self._measured(rows, [average(one) for one in zip(*members, strict=True)])
+        error = math.sqrt(max(last.score * (1 - last.score), 0.0) / len(rows))
+        return (fellows, score) if score >= last.score - error else ([], last.score)
 
     def _last_round(self, last: Trial) -> list[Runner]:
         """The runners that answered as many rows as the chosen one, best first, those in a trap left out."""
