@@ -206,7 +206,7 @@ def test_prompts_that_err_differently_are_averaged_where_that_helps(tmp_path: Pa
     assert len(predictor.others) == len(record.members)
     assert not alone_record.members
     assert not alone.others
-    assert record.score >= alone_record.score - 0.05  # a standard error of 150 rows
+    assert record.score >= alone_record.score - 0.08  # two standard errors of 150 rows
     assert any(f"mean of {len(record.members) + 1} prompts" in note["en"] for note in predictor.notes)
     inputs = [row.input for row in rows(40)]
     together = [p.text for p in Embedded(made, Acting(likes=errs)).calibrate(predictor).predict(inputs)]

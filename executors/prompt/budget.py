@@ -133,7 +133,8 @@ class Budget:
             Part("input", count(own) - count(passages), False, own[len(passages) :] if passages else own),
         ]
         frame = self.model.count_chat(asked.chat) - sum(part.tokens for part in parts)
-        room = max((count(label) for label in self.renderer.spelled.values()), default=0) or self.answer
+        chosen = self.model.can_score and bool(prompt.labels) and not prompt.params.chain_of_thought
+        room = max(map(count, self.renderer.spelled.values())) if chosen else self.answer
         return [Part("template", frame, True), *parts, Part("answer", room, False)]
 
     def notes(self) -> tuple[Text, ...]:

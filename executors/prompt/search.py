@@ -33,6 +33,7 @@ from executors.prompt.record import SearchRecord, Seen, Trial, guard_notes, mark
 FIRST_ROWS = 16  # of the first round
 MOST_ROWS = 256  # development rows at most
 LEAST_ROWS = 8  # training rows a side, below which nothing can be compared
+LUCK = 2.0  # standard errors by which the best of many trials may stand above what it is worth
 NEARNESS = (0.0, 0.5, 1.0, 2.0)  # weights of the demonstrations' nearness that are compared
 FILE = "search.jsonl"
 
@@ -162,7 +163,7 @@ class Search:
         """The runner's best reading of its answers to the first `count` rows."""
         rows = self.development[:count]
         read = [(params, *self._judged(runner, params, rows)) for params in self._readings(runner)]
-        params, score, tie, answers = max(read, key=lambda r: (self._signed(r[1]), r[2]))
+        params, score, tie, answers = max(read, key=lambda r: r[2])  # a proper score: moved less by luck than accuracy
         runner.best = params
         shown = runner.predictor.prompt.demonstrations
         budget = runner.predictor.budget.counts
@@ -287,8 +288,8 @@ class Search:
         """(the runners whose label probabilities are averaged with the best one's, the score of the mean).
 
         Prompts err differently, above all by their demonstrations, so their mean errs less (Khalifa et al. 2023). The
-        best of many on few rows is so in part by luck, the mean of several is not: it is taken unless it scores lower
-        by more than a standard error.
+        best of some dozens on few rows is so in part by luck, the mean of several is not: it is taken unless it scores
+        lower by more than two standard errors, which is about what luck gives.
         """
         fellows = [runner for runner in self._last_round(last) if runner is not best and _can_join(runner)]
         fellows = fellows[: self.base.ensemble - 1] if _can_join(best) else []
@@ -297,7 +298,7 @@ class Search:
         members = [self._read(runner, runner.best or runner.params, rows) for runner in (best, *fellows)]
         score, _ = self._measured(rows, [average(one) for one in zip(*members, strict=True)])
         error = math.sqrt(max(last.score * (1 - last.score), 0.0) / len(rows))
-        return (fellows, score) if score >= last.score - error else ([], last.score)
+        return (fellows, score) if score >= last.score - LUCK * error else ([], last.score)
 
     def _last_round(self, last: Trial) -> list[Runner]:
         """The runners that answered as many rows as the chosen one, best first, those in a trap left out."""
