@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from executors.models import Chat, LocalModel, load_language_model
-from executors.models.prefix import KeptPrefix
+from executors.models.prefix import KeptPrefixes
 from tests.tiny import write_tiny
 
 LONG = "The hub is reset by holding its side key for nine seconds. " * 20
@@ -77,16 +77,35 @@ def test_weights_that_have_changed_make_what_was_kept_void(tiny: str) -> None:
     assert changed.score(asked("How long?"), LABELS) == fresh.score(asked("How long?"), LABELS)
 
 
-def test_one_beginning_is_kept_and_only_up_to_a_size(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_beginnings_are_kept_and_only_up_to_a_size(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(tiny)
     model.generate(asked("How long?"), 2)
-    before = model._kept._cache.get_seq_length()
     model.generate(asked("How long?", about=OTHER), 2)
-    assert model._kept._cache.get_seq_length() == len(model._kept._ids)
-    assert abs(model._kept._cache.get_seq_length() - before) < 100, "the other one has gone"
+    computed = model._kept.computed
+    model.generate(asked("How long?"), 2)
+    model.generate(asked("How long?", about=OTHER), 2)
+    assert model._kept.computed == computed, "both are still here"
+    monkeypatch.setattr("executors.models.prefix.KEPT_MOST", 1)
+    model.generate(asked("How long?"), 2)
+    model.generate(asked("How long?", about=OTHER), 2)
+    assert model._kept.computed > computed + 256, "one has gone"
     monkeypatch.setattr("executors.models.prefix.KEPT_BYTES", 1000)
     model.generate(asked("How long?"), 2)
-    assert model._kept._cache is None
+    assert model._kept._kept == []
+
+
+def test_a_part_of_a_kept_beginning_leaves_the_whole_of_it_as_it_was(tiny: str) -> None:
+    import torch
+
+    model = load(tiny).model
+    kept, whole = KeptPrefixes(model), list(range(100, 160))
+    with torch.inference_mode():
+        first = [layer.keys.clone() for layer in kept.of(whole).layers]
+        part = kept.of([*whole[:30], 7, 8, 9])
+        assert part.get_seq_length() == 33
+        again = kept.of(whole)
+    assert kept.computed == 63
+    assert all(torch.equal(a, b.keys) for a, b in zip(first, again.layers, strict=True))
 
 
 def test_short_prompts_asked_alone_are_not_kept(tiny: str) -> None:
@@ -115,7 +134,7 @@ def test_an_interrupted_pass_leaves_nothing_half_done(tiny: str) -> None:
     import torch
 
     broken = Broken(load(tiny))
-    kept = KeptPrefix(broken)
+    kept = KeptPrefixes(broken)
     with torch.inference_mode():
         kept.of(list(range(100, 120)))
         broken.fails = True

@@ -21,7 +21,7 @@ from executors.models.device import choose_device, prepare_peft, prepare_torch, 
 from executors.models.endpoint import is_endpoint
 from executors.models.fetch import resolve
 from executors.models.packing import Decoding, PackedRows, PaddedRows, Tree, batches, grow_trees, packs, score_pack
-from executors.models.prefix import KeptPrefix
+from executors.models.prefix import KeptPrefixes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -203,7 +203,7 @@ class LocalModel(LanguageModel):
         self.window = tokens_window(model.config, tokenizer)
         self._stops = _stop_ids(model, tokenizer)
         self._shares = can_share(model)
-        self._kept = KeptPrefix(model)
+        self._kept = KeptPrefixes(model)
         self._pack_tokens = PACK_TOKENS if model.device.type == "cpu" else PACK_TOKENS_GPU
 
     def count(self, text: str) -> int:

@@ -1,55 +1,78 @@
-"""What prompts begin with, computed once and kept from one call to the next (key/value cache).
+"""What prompts begin with, computed once and kept from one call to the next (key/value caches).
 
-Covered: one model, one beginning at a time: where the next one goes on from it, or has less of it, only what is new is
-computed. Weights that have changed since make it void. Not covered: several beginnings at once, as servers keep them.
-What is taken up again equals what is computed anew up to rounding, as with any cache of this kind.
+Covered: one model, the last few beginnings (an ensemble's prompts take turns): where a new one goes on from one of
+them, or has part of it, only what is new is computed. Weights that have changed since make all void. What is taken up
+again equals what is computed anew up to rounding, as with any cache of this kind.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from executors.models.device import prepare_torch
+from executors.models.packing import branch
 
-KEPT_BYTES = 2 * 1024**3  # a cache that is larger is dropped after its call
+KEPT_BYTES = 2 * 1024**3  # of all caches together; the oldest go first
+KEPT_MOST = 16
 WORTH_KEEPING = 8  # tokens; less in common is not taken up
 
 
-class KeptPrefix:
-    """The cache of the last beginning of a model's prompts. Call under `torch.inference_mode`."""
+@dataclass(frozen=True)
+class Kept:
+    """A beginning and its cache."""
+
+    ids: tuple[int, ...]
+    cache: Any
+
+
+class KeptPrefixes:
+    """The caches of the last beginnings of a model's prompts. Call under `torch.inference_mode`."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
-        self._ids: list[int] = []
-        self._cache: Any = None
+        self._kept: list[Kept] = []  # the last used at the end
         self._weights = 0
         self.computed = 0  # tokens, over all calls
 
     def of(self, ids: list[int]) -> Any:
         """The cache of exactly these tokens, at least one. Belongs to this object: copy it before a pass adds to it."""
         weights = _version(self._model)
-        same = self._in_common(ids) if weights == self._weights else 0
-        cache = self._cache if same else None
-        self._ids, self._cache, self._weights = [], None, weights  # whatever stops the pass leaves nothing half done
-        if cache is not None:
-            cache.crop(same - cache.get_seq_length())  # minus what goes: a length to keep is refused
-        if same < len(ids):
-            cache = self._continued(cache, ids[same:])
-        if _bytes(cache) <= KEPT_BYTES:
-            self._ids, self._cache = list(ids), cache
-        return cache
+        if weights != self._weights:
+            self._kept, self._weights = [], weights
+        same, nearest = max(((_in_common(k.ids, ids), n) for n, k in enumerate(self._kept)), default=(0, -1))
+        if same < WORTH_KEEPING:
+            return self._keep(Kept(tuple(ids), self._continued(None, ids)))
+        found = self._kept[nearest]
+        if same == len(found.ids) or same > len(found.ids) - WORTH_KEEPING:
+            del self._kept[nearest]  # it is replaced by what goes on from it
+        if same == len(found.ids) == len(ids):
+            return self._keep(found)
+        cache = branch(found.cache)
+        if same < len(found.ids):
+            cache.crop(same - len(found.ids))  # minus what goes: a length to keep is refused
+        return self._keep(Kept(tuple(ids), self._continued(cache, ids[same:])))
 
-    def _in_common(self, ids: Sequence[int]) -> int:
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self._ids, ids, strict=False)))
-        return same if same >= WORTH_KEEPING else 0
+    def _keep(self, kept: Kept) -> Any:
+        self._kept.append(kept)
+        while len(self._kept) > KEPT_MOST or sum(_bytes(k.cache) for k in self._kept) > KEPT_BYTES:
+            del self._kept[0]
+        return kept.cache
 
     def _continued(self, cache: Any, ids: list[int]) -> Any:
+        if not ids:
+            return cache
         torch = prepare_torch()
         given = torch.tensor([ids], device=self._model.device)
         self.computed += len(ids)
         return self._model(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1).past_key_values
+
+
+def _in_common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many leading tokens two sequences share."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _version(model: Any) -> int:
