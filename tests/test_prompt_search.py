@@ -216,6 +216,14 @@ def test_prompts_that_err_differently_are_averaged_where_that_helps(tmp_path: Pa
     assert count[0] >= count[1]
 
 
+def test_an_ensemble_draws_its_demonstrations_from_all_rows(tmp_path: Path) -> None:
+    searching = search(job(tmp_path, rows(300), selection="balanced"), Acting(likes=errs))
+    predictor, record = searching.run()
+    assert record.members
+    shown = {row.id for member in (predictor, *predictor.others) for row in member.prompt.demonstrations}
+    assert shown & {row.id for row in searching.development}
+
+
 def test_an_ensemble_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     made = job(tmp_path, rows(300), selection="balanced")
     predictor, _ = run(made, Acting(likes=errs))
@@ -293,7 +301,7 @@ def test_the_same_seed_makes_the_same_choice(tmp_path: Path) -> None:
 
 def test_the_chosen_prompt_shows_the_demonstrations_it_was_judged_with(tmp_path: Path) -> None:
     model = Acting(likes=sees_topic)
-    predictor, _ = run(job(tmp_path, rows(60), selection="balanced"), model)
+    predictor, _ = run(job(tmp_path, rows(60), selection="balanced", ensemble=1), model)
     shown = [row.input.text for row in predictor.prompt.demonstrations]
     assert shown
     last = model.asked[-1]

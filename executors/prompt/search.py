@@ -246,12 +246,12 @@ class Search:
     def _finished(
         self, best: Runner, first: Runner, total: int, began: float, stopped: str
     ) -> tuple[PromptPredictor, SearchRecord]:
-        assert best.best is not None
-        chosen = replace(best.best, search_seconds=self.base.search_seconds)
-        last = next(t for t in reversed(self.trials) if t.changes == changes(best.best, self.base))
+        chosen = replace(_best(best), search_seconds=self.base.search_seconds)
+        last = next(t for t in reversed(self.trials) if t.changes == changes(_best(best), self.base))
         rows = self.development[: last.rows]
         members, score = self._ensemble(best, last, rows)
-        predictor = self.builder.build(chosen, self.barred).joined([self._built(m) for m in members])
+        barred = frozenset[str]() if members else self.barred  # no member was chosen for its demonstrations alone
+        predictor = self.builder.build(chosen, barred).joined([self.builder.build(_best(m), barred) for m in members])
         record = SearchRecord(
             metric=self._metric,
             higher_is_better=self._higher,
@@ -267,14 +267,10 @@ class Search:
             score=round(score, 4),
             plain=self._plain(first, rows, began),
             floor=self._floor(rows),
-            members=tuple(changes(m.best, self.base) for m in members if m.best),
+            members=tuple(changes(_best(m), self.base) for m in members),
             guards=guard_notes(self.trials, self._metric, last.changes),
         )
         return predictor.remarked(*search_notes(record), record=record), record
-
-    def _built(self, runner: Runner) -> PromptPredictor:
-        assert runner.best is not None
-        return self.builder.build(runner.best, self.barred)
 
     def _plain(self, first: Runner, rows: Sequence[Row], began: float) -> float | None:
         """What the plan's own prompt scores on the rows that decided; None where the time was up for that."""
@@ -295,7 +291,7 @@ class Search:
         fellows = fellows[: self.base.ensemble - 1] if _can_join(best) else []
         if not fellows:
             return [], last.score
-        members = [self._read(runner, runner.best or runner.params, rows) for runner in (best, *fellows)]
+        members = [self._read(runner, _best(runner), rows) for runner in (best, *fellows)]
         score, _ = self._measured(rows, [average(one) for one in zip(*members, strict=True)])
         error = math.sqrt(max(last.score * (1 - last.score), 0.0) / len(rows))
         return (fellows, score) if score >= last.score - LUCK * error else ([], last.score)
@@ -317,6 +313,11 @@ class Search:
         copied = [Prediction(found[0].row.target if found else "") for found in near]
         metric, scores = score_rows(self.job.plan.task, rows, copied)
         return round(scores[metric].value, 4)
+
+
+def _best(runner: Runner) -> PromptParams:
+    """The runner's parameters with the reading that suits its answers best."""
+    return runner.best or runner.params
 
 
 def _can_join(runner: Runner) -> bool:
