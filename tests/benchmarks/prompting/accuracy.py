@@ -41,7 +41,7 @@ def banking77() -> list[Figure]:
     return [
         _figure("Banking77, 10 a class: accuracy", found, "accuracy", 0.78),
         _figure("Banking77, 10 a class: accuracy of the floor", floor, "accuracy"),
-        Figure("Banking77: seconds of the search", found.seconds["build"], command=COMMAND + "banking77"),
+        *_search_figures("banking77", "Banking77, 10 a class"),
     ]
 
 
@@ -93,6 +93,7 @@ def xquad() -> list[Figure]:
     return [
         _figure("XQuAD-en, right paragraph: F1", found, "f1", 0.24),
         _figure("XQuAD-en, right paragraph: F1 of the plain prompt", plain, "f1"),
+        *_search_figures("xquad", "XQuAD-en, right paragraph"),
     ]
 
 
@@ -102,6 +103,18 @@ def _run(
     """A finished run is read, not repeated."""
     plan = Plan(method, task, DataSpec(str(train), str(test)), seed=seed, params=params)
     return run_plan(plan, RUNS / name)
+
+
+def _search_figures(name: str, title: str) -> list[Figure]:
+    """What the record of a search says of the development rows it chose on."""
+    record = json.loads((RUNS / name / "artifact" / "search.json").read_text(encoding="utf-8"))
+    rows, command = record["development_rows"], COMMAND + name
+    told = {"the chosen prompt": "score", "the plan's own": "plain", "the nearest row's answer": "floor"}
+    found = [(what, record[key]) for what, key in told.items() if record[key] is not None]
+    return [
+        *(Figure(f"{title}: development rows, {what}", value, n=rows, command=command) for what, value in found),
+        Figure(f"{title}: seconds of the search", record["seconds"], command=command),
+    ]
 
 
 def _figure(name: str, result: Result, metric: str, bar: float | None = None) -> Figure:
