@@ -43,23 +43,12 @@ class Asked:
 def parse_limits(settings: tuple[str, ...], max_cost: float | None) -> dict[str, Any]:
     """``("timeout=30",)`` and ``--max-cost`` as a plan's `endpoint` entry. Raises `UserError` with every fault."""
     from advisor.commands.shared import parse_settings
-
-    wrong = [s for s in settings if "=" not in s]
-    if wrong:
-        example = "--endpoint timeout=30"
-        raise UserError.of(
-            [
-                Problem(
-                    f"--endpoint: '{s}' is not name=value",
-                    f"e.g. {example}",
-                    Problem(f"--endpoint：“{s}”不是“名称=值”的形式", f"例如 {example}"),
-                )
-                for s in wrong
-            ]
-        )
     from executors.models.endpoint import limits_of
 
-    given = {**parse_settings(settings), **({} if max_cost is None else {"max_cost": max_cost})}
+    given = {
+        **parse_settings(settings, "--endpoint", "--endpoint timeout=30"),
+        **({} if max_cost is None else {"max_cost": max_cost}),
+    }
     problems = limits_of(given)[1]
     if problems:
         raise UserError.of(problems)

@@ -1,4 +1,7 @@
-"""The one place where prompts are put into words: training, prediction and every method render them here.
+"""Prompts in plain words: what training and the methods that rest on documents ask, and what all others begin with.
+
+The wordings that a search compares stand in `knowledge/wordings.yaml` and are rendered by `prompt.wording`, whose
+`plain` is what stands here.
 
 Covered: the instruction of each task, demonstrations as turns, passages numbered and fenced as data. Not covered:
 choosing demonstrations and passages, and fitting them to a window; that is the methods' own.

@@ -12,8 +12,7 @@ import pytest
 
 import executors
 from executors.base import DataSpec, Event, Input, Job, Plan, Row, UserError
-from executors.data.near import THRESHOLD, find_leaks, near_pairs, normalise
-from executors.prompt.demonstrations import leak_notes, refuse_leaks
+from executors.data.near import THRESHOLD, find_leaks, leak_notes, near_pairs, normalise, refuse_leaks
 from executors.prompt.given import refuse_given_leaks
 from executors.run import run_plan
 from tests.fakes import FirstWordExecutor, FirstWordPredictor

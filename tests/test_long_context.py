@@ -106,6 +106,15 @@ def test_demonstrations_come_after_the_documents_and_show_the_mark_that_is_asked
     assert shown == {QUESTION: "4 pounds [2]", "When?": "nine"}, "the second row names a document that is not there"
 
 
+def test_a_row_that_stands_among_the_held_out_ones_is_no_demonstration(docs: Path) -> None:
+    leaking = replace(job(docs, shots=2), leaks=lambda rows: frozenset({"1"}))
+    predictor = build_long_context(leaking, Answering())
+    assert [row.id for row in predictor.setup.demonstrations] == ["2"]
+    assert any("1 training row equals or nearly equals" in note["en"] for note in predictor.notes)
+    unshown = replace(leaking, plan=replace(leaking.plan, params={}))
+    assert not any("nearly equals" in note["en"] for note in build_long_context(unshown, Answering()).notes)
+
+
 def test_an_instruction_of_ones_own_replaces_the_drafted_one(docs: Path) -> None:
     assert asked(ask(docs, instruction="Say it in rhyme."))[0]["content"] == "Say it in rhyme."
 

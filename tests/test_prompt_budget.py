@@ -74,10 +74,10 @@ def test_of_demonstrations_equally_near_the_last_give_way() -> None:
 def test_what_gave_way_is_counted_and_said() -> None:
     made = budget(RETRIEVED, window=10 + 4 + 2 * 11 + 5)
     made.fit(Input("a"), near(0.5, 0.9))
-    assert made.notes() == ()
+    assert made.counts.notes() == ()
     made.fit(Input("a b c d e"), near(0.5, 0.9, 0.1, 0.7))
     made.fit(Input("a b c d e"), near(0.5, 0.9, 0.1, 0.7, 0.2, 0.3))
-    (note,) = made.notes()
+    (note,) = made.counts.notes()
     assert "2 rows were asked with fewer demonstrations" in note["en"]
     assert "(3.0 fewer a row)" in note["en"]  # 2 and 4; the row that lost none is not averaged in
     assert "2 条输入" in note["zh"]
@@ -89,7 +89,7 @@ def test_a_row_longer_than_the_window_loses_all_demonstrations_then_its_end() ->
     assert asked.shown == ()
     assert asked.given.text.split() == [f"t{n}" for n in range(16)]  # 30 - 10 - 4
     assert made.model.count_chat(asked.chat) == made.room
-    told = [note["en"] for note in made.notes()]
+    told = [note["en"] for note in made.counts.notes()]
     assert any("1 rows were asked with fewer" in note for note in told)
     assert any("1 rows were cut at their end" in note for note in told)
 

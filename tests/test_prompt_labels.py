@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,19 @@ def test_a_tie_goes_to_the_first_label_and_is_seen() -> None:
     assert is_tied(tied)
     assert not is_tied(LabelScores(("a", "b"), (-1.0, -2.0), {}).read({}, 0.0))
     assert not is_tied(LabelScores(("a",), (-1.0,), {}).read({}, 0.0))
+
+
+def test_of_an_ensemble_the_ties_of_the_mean_are_told_and_the_cuts_of_its_longest_prompt() -> None:
+    rows = tuple(Row(str(n), Input(f"word{n}"), ("bad",)) for n in range(9))
+    short = Prompt("classification", ("bad", "good"), "acting", "Classify.")
+    long = replace(short, demonstrations=rows, params=PromptParams(shots=9, max_tokens=4))
+    model = Acting(likes=lambda chat, label: 2.0 * (label == ("bad" if len(chat) > 2 else "good")), window=22)
+    predictor = PromptPredictor(model, replace(short, params=PromptParams(max_tokens=4), others=(long,)))
+    (answer,) = predictor.predict([Input("x")])
+    assert answer.scores == {"bad": 0.5, "good": 0.5}  # the two prompts disagree as strongly as they can
+    told = [note["en"] for note in predictor.notes]
+    assert any("1 rows had two labels equally likely" in note for note in told)
+    assert any("1 rows were asked with fewer demonstrations" in note for note in told)
 
 
 def test_ties_are_said() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -299,6 +300,15 @@ def test_the_default_models_answer_from_a_page_and_name_it(tmp_path: Path) -> No
     (tmp_path / "saved").mkdir()
     predictor.save(tmp_path / "saved")
     assert RagPredictor.load(tmp_path / "saved").predict(asked) == [lamp, door]
+
+
+def test_a_row_that_stands_among_the_held_out_ones_is_no_demonstration(tmp_path: Path) -> None:
+    docs = write(tmp_path / "docs", lamp="# Lamp\n\nA lamp costs 12 pounds. It is lit at dusk.")
+    rows = [Row("1", Input("What does a lamp cost?"), ("12 pounds",)), Row("2", Input("When is it lit?"), ("dusk",))]
+    leaking = replace(job(tmp_path, docs, rows, reader="quote", shots=2), leaks=lambda given: frozenset({"1"}))
+    predictor = RagExecutor().build(leaking)
+    assert [row.id for row in predictor.setup.demonstrations] == ["2"]
+    assert any("1 training row equals or nearly equals" in note["en"] for note in predictor.notes)
 
 
 def predictor_with(tmp_path: Path, model: Scripted, **setup: object) -> RagPredictor:

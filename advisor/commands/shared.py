@@ -70,13 +70,18 @@ def parse_columns(text: str | None) -> dict[str, str]:
     return {role.strip(): name.strip() for role, _, name in (part.partition("=") for part in parts)}
 
 
-def parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
-    """``("k=5", "instruction=Be brief")`` as a mapping; values are read as YAML where they can be."""
+def parse_settings(settings: tuple[str, ...], option: str = "--set", example: str = "--set epochs=3") -> dict[str, Any]:
+    """``("k=5", "instruction=Be brief")`` as a mapping; values are read as YAML where they can be.
+
+    Raises `UserError` naming every part given to `option` that is not ``name=value``.
+    """
     import yaml
 
     wrong = [s for s in settings if "=" not in s]
     if wrong:
-        raise UserError.of([Problem(f"--set: '{s}' is not name=value", "e.g. --set epochs=3") for s in wrong])
+        hint, hint_zh = f"e.g. {example}", f"例如 {example}"
+        told = [(f"{option}: '{s}' is not name=value", f"{option}：“{s}”不是“名称=值”的形式") for s in wrong]
+        raise UserError.of([Problem(en, hint, Problem(zh, hint_zh)) for en, zh in told])
     parsed = {}
     for name, _, value in (s.partition("=") for s in settings):
         try:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from executors.base import Event, Reporter, Row, silent
+from executors.base import Event, Job, Reporter, Row, Text, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,3 +228,28 @@ def normalise(text: str) -> str:
     """A text without case, punctuation and spacing, a blank on each side so that short ones have trigrams too."""
     words = MARKS.sub(" ", text[:CHARACTERS].casefold()).strip()
     return f" {words} "
+
+
+def refuse_leaks(job: Job, rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """(rows that may be shown, rows that may not as they equal or nearly equal a held-out row), both in order."""
+    leaking = job.leaks(rows)
+    kept = tuple(row for row in rows if row.id not in leaking)
+    return kept, tuple(row for row in rows if row.id in leaking)
+
+
+def leak_notes(refused: Sequence[Row]) -> tuple[Text, ...]:
+    """What a reader of the score must know of the rows `refuse_leaks` kept back; nothing where there are none."""
+    if not refused:
+        return ()
+    count = len(refused)
+    rows = (
+        "1 training row equals or nearly equals a held-out row and is"
+        if count == 1
+        else (f"{count:,} training rows equal or nearly equal a held-out row and are")
+    )
+    return (
+        {
+            "en": f"{rows} never shown as a demonstration",
+            "zh": f"有 {count:,} 行训练数据与留出数据相同或几乎相同，不会用作示例",
+        },
+    )

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from executors.base import Event, Executor, Job, Plan, Problem, Row, Text, UserError, parse_params
+from executors.data.near import leak_notes, refuse_leaks
 from executors.long_context.knowledge import Knowledge, read_knowledge
 from executors.long_context.predictor import LongContextPredictor, Setup
 from executors.messages import FROM_PASSAGES, TEXT_TASKS, answer_tokens, instruction_for
 from executors.models import LanguageModel, alias_of, aliases, load_language_model, name_problems
 from executors.retriever import SMALL, documents_language, speaks
-from executors.retriever.documents import find_files, skipped_notes
+from executors.retriever.documents import folder_problems, skipped_notes
 
 __all__ = ["LongContextExecutor", "LongContextParams", "LongContextPredictor", "Room", "build_long_context"]
 
@@ -75,12 +76,7 @@ class LongContextExecutor(Executor):
         problems = name_problems(plan.model, "language")
         if params and params.shots < 0:
             problems.append(Problem(f"params.shots: at least 0, got {params.shots}", "0: no demonstrations"))
-        if plan.docs:
-            try:
-                find_files(Path(plan.docs))
-            except UserError as error:
-                problems.append(error.problem)
-        return problems
+        return problems + folder_problems(plan.docs)
 
     def build(self, job: Job) -> LongContextPredictor:
         """Read the documents and see that they fit. Raises `UserError` with the sum where they do not."""
@@ -95,13 +91,15 @@ def build_long_context(job: Job, model: LanguageModel) -> LongContextPredictor:
     job.report(Event("read"))
     skipped: list[Problem] = []
     knowledge = read_knowledge(Path(str(job.plan.docs)), skipped)
-    rows = random.Random(job.plan.seed).sample(list(job.rows), min(params.shots, len(job.rows)))
+    showable, refused = refuse_leaks(job, job.rows) if params.shots else ((), ())
+    rows = random.Random(job.plan.seed).sample(list(showable), min(params.shots, len(showable)))
     instruction = _instruction(job.plan.task, params, documents_language(knowledge.documents))
     bare = Setup(job.plan.task, job.plan.model, instruction, params.cite, tuple(rows))
     room = measure_room(LongContextPredictor(bare, knowledge, model), job.rows)
     if room.needed > room.window:
         raise too_long(room, model.name)
     notes = (_size_note(room, knowledge, model.name), *_language_notes(job.plan, knowledge), *skipped_notes(skipped))
+    notes = (*notes, *leak_notes(refused))
     return LongContextPredictor(replace(bare, notes=notes), knowledge, model)
 
 

@@ -53,6 +53,37 @@ class Counts:
     ties: int = 0
     lost: int = 0  # demonstrations left out, over the rows asked with fewer
 
+    def notes(self) -> tuple[Text, ...]:
+        """What a reader of the score must know."""
+        fewer, lost = self.fewer, f"{self.lost / max(self.fewer, 1):.1f}"
+        told: list[tuple[int, str, str]] = [
+            (
+                fewer,
+                f"{fewer} rows were asked with fewer demonstrations, to fit the model's window ({lost} fewer a row)",
+                f"{fewer} 条输入为适应模型窗口而减少了示例（平均每条少 {lost} 个）",
+            ),
+            (
+                self.unmatched,
+                f"{self.unmatched} answers named no label; the commonest label stands in for them",
+                f"{self.unmatched} 条回答没有给出任何标签，以最常见的标签代替",
+            ),
+            (
+                self.unmarked,
+                f"{self.unmarked} answers were not marked as the final one; they stand whole",
+                f"{self.unmarked} 条回答没有标出最终答案，按全文计",
+            ),
+            (self.empty, f"{self.empty} answers were empty", f"{self.empty} 条回答为空"),
+            (
+                self.ties,
+                f"{self.ties} rows had two labels equally likely; the first in the list was taken",
+                f"{self.ties} 条输入有两个标签概率相同，取列表中靠前者",
+            ),
+        ]
+        return (
+            *({"en": en, "zh": zh} for count, en, zh in told if count),
+            *fitting_notes(self.shortened, self.numberless),
+        )
+
 
 class Budget:
     """Fits inputs to the window of `model` and counts what that cost."""
@@ -136,32 +167,3 @@ class Budget:
         chosen = self.model.can_score and bool(prompt.labels) and not prompt.params.chain_of_thought
         room = max(map(count, self.renderer.spelled.values())) if chosen else self.answer
         return [Part("template", frame, True), *parts, Part("answer", room, False)]
-
-    def notes(self) -> tuple[Text, ...]:
-        """What a reader of the score must know."""
-        c = self.counts
-        lost = f"{c.lost / max(c.fewer, 1):.1f}"
-        told: list[tuple[int, str, str]] = [
-            (
-                c.fewer,
-                f"{c.fewer} rows were asked with fewer demonstrations, to fit the model's window ({lost} fewer a row)",
-                f"{c.fewer} 条输入为适应模型窗口而减少了示例（平均每条少 {lost} 个）",
-            ),
-            (
-                c.unmatched,
-                f"{c.unmatched} answers named no label; the commonest label stands in for them",
-                f"{c.unmatched} 条回答没有给出任何标签，以最常见的标签代替",
-            ),
-            (
-                c.unmarked,
-                f"{c.unmarked} answers were not marked as the final one; they stand whole",
-                f"{c.unmarked} 条回答没有标出最终答案，按全文计",
-            ),
-            (c.empty, f"{c.empty} answers were empty", f"{c.empty} 条回答为空"),
-            (
-                c.ties,
-                f"{c.ties} rows had two labels equally likely; the first in the list was taken",
-                f"{c.ties} 条输入有两个标签概率相同，取列表中靠前者",
-            ),
-        ]
-        return (*({"en": en, "zh": zh} for count, en, zh in told if count), *fitting_notes(c.shortened, c.numberless))

@@ -9,8 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from executors.base import Event, Input, Job, Problem, Row, Text, UserError, did_you_mean, parse_params
+from executors.data.near import leak_notes, refuse_leaks
 from executors.models import LanguageModel, load_embedder
-from executors.prompt.demonstrations import Demonstrations, Fixed, by_turns, choose_fixed, leak_notes, refuse_leaks
+from executors.prompt.demonstrations import Demonstrations, Fixed, by_turns, choose_fixed
 from executors.prompt.given import read_demonstrations, refuse_given_leaks
 from executors.prompt.labels import prior
 from executors.prompt.params import NEARBY, Prompt, PromptParams
@@ -124,11 +125,8 @@ class Builder:
     def _lists_labels(self, params: PromptParams) -> tuple[bool, list[Text]]:
         """Whether the labels stand in the instruction: not where they would crowd everything else out."""
         job = self.job
-        if (
-            not job.labels
-            or params.instruction
-            or not load_wording(params.wording, job.plan.task, self.lang).lists_labels
-        ):
+        wording = load_wording(params.wording, job.plan.task, self.lang)
+        if not (job.labels and wording.lists_labels) or params.instruction:
             return True, []
         tokens = self.model.count(", ".join(job.labels))
         if tokens <= LISTED * self.model.window:

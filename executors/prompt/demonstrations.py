@@ -20,11 +20,9 @@ import numpy as np
 
 from executors.base import (
     Input,
-    Job,
     Problem,
     Reporter,
     Row,
-    Text,
     UserError,
     silent,
     to_dict,
@@ -322,32 +320,4 @@ def _refuse_another(made_by: Mapping[str, Any], embedder: Embedder, folder: Path
             f"{folder}：示例向量由另一个编码器生成（名称、维度、池化方式、权重）：{then}；当前为 {now}",
             f"请改回 {made_by['name']} 及其原有权重，或重新运行该计划，届时会重新计算向量",
         ),
-    )
-
-
-# -- leaks ---------------------------------------------------------------------------------------------
-
-
-def refuse_leaks(job: Job, rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """(rows that may be shown, rows that may not as they equal or nearly equal a held-out row), both in order."""
-    leaking = job.leaks(rows)
-    kept = tuple(row for row in rows if row.id not in leaking)
-    return kept, tuple(row for row in rows if row.id in leaking)
-
-
-def leak_notes(refused: Sequence[Row]) -> tuple[Text, ...]:
-    """What a reader of the score must know of the rows `refuse_leaks` kept back; nothing where there are none."""
-    if not refused:
-        return ()
-    count = len(refused)
-    rows = (
-        "1 training row equals or nearly equals a held-out row and is"
-        if count == 1
-        else (f"{count:,} training rows equal or nearly equal a held-out row and are")
-    )
-    return (
-        {
-            "en": f"{rows} never shown as a demonstration",
-            "zh": f"有 {count:,} 行训练数据与留出数据相同或几乎相同，不会用作示例",
-        },
     )

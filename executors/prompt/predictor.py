@@ -52,7 +52,10 @@ class PromptPredictor(Predictor):
     def notes(self) -> tuple[Text, ...]:  # type: ignore[override]
         """How it asks, and what it had to do so far to fit a row or to read an answer."""
         about, repaired = _about(self.prompt), repair_notes(self._structured)
-        return (about, *self.prompt.remarks, *self.budget.notes(), *repaired)
+        cuts = [member.budget.counts for member in (self, *self.others)]
+        most = max(cuts, key=lambda counts: (counts.shortened, counts.fewer))  # of an ensemble: the longest prompt's
+        told = replace(self.budget.counts, shortened=most.shortened, fewer=most.fewer, lost=most.lost)
+        return (about, *self.prompt.remarks, *told.notes(), *repaired)
 
     def remarked(self, *remarks: Text, record: SearchRecord | None = None) -> PromptPredictor:
         """The same, with something more to say of how it came about."""
@@ -69,7 +72,9 @@ class PromptPredictor(Predictor):
         """Raises `UserError` where not even an empty input fits the model's window."""
         members = (self, *self.others)
         answers = [member._answered(inputs, _share(report, n, len(members))) for n, member in enumerate(members)]
-        return [average(found) if self.others else found[0] for found in zip(*answers, strict=True)]
+        found = [average(one) if self.others else one[0] for one in zip(*answers, strict=True)]
+        self.budget.counts.ties += sum(map(is_tied, found))
+        return found
 
     def _answered(self, inputs: Sequence[Input], report: Reporter) -> list[Prediction]:
         return self.answer(self.render(inputs, report=report), report)
@@ -141,9 +146,7 @@ class PromptPredictor(Predictor):
     def read(self, scores: LabelScores) -> Prediction:
         """The label that the scores speak for, by the prompt's calibration and weight of nearness."""
         offsets = dict(zip(self.prompt.labels, self.prompt.offsets, strict=False))
-        prediction = scores.read(offsets, self.prompt.params.neighbours)
-        self.budget.counts.ties += is_tied(prediction)
-        return prediction
+        return scores.read(offsets, self.prompt.params.neighbours)
 
     # -- texts -------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ from executors.base import (
     to_dict,
     write_json,
 )
+from executors.data.near import leak_notes, refuse_leaks
 from executors.messages import TEXT_TASKS, answer_tokens, chat
 from executors.models import (
     Embedder,
@@ -44,7 +45,7 @@ from executors.models import (
     name_problems,
 )
 from executors.models.endpoint import endpoint_of
-from executors.retriever.documents import Document, find_files, read_documents, skipped_notes
+from executors.retriever.documents import Document, folder_problems, read_documents, skipped_notes
 from executors.retriever.index import Index, Search, embedded_text, open_index, read_manifest, write_index
 from executors.retriever.lexical import chinese_share, count_words
 from executors.retriever.reader import Reader
@@ -174,12 +175,7 @@ class RagExecutor(Executor):
         problems = [*name_problems(plan.model, "language"), *name_problems(plan.embedder, "embedder")]
         if params:
             problems += [*_range_problems(params, plan.task), *_reader_problems(params, plan)]
-        if plan.docs:
-            try:
-                find_files(Path(plan.docs))
-            except UserError as error:
-                problems.append(error.problem)
-        return problems
+        return problems + folder_problems(plan.docs)
 
     def build(self, job: Job) -> RagPredictor:
         """Split and index the documents, then choose the reader. Vectors made before an interruption are kept."""
@@ -203,7 +199,9 @@ class RagExecutor(Executor):
         )
         predictor = RagPredictor(setup, job.folder / "index", model, embedder)
         if params.shots:
-            predictor.setup = replace(setup, demonstrations=_demonstrations(predictor, job, params.shots))
+            rows, refused = refuse_leaks(job, job.rows)
+            shown = _demonstrations(predictor, rows, params.shots, job.plan.seed)
+            predictor.setup = replace(setup, demonstrations=shown, notes=(*setup.notes, *leak_notes(refused)))
         if model is not None and params.reader == "auto" and model.can_score:  # else it generates
             _choose_reader(predictor, job, language)
         return predictor
@@ -266,10 +264,10 @@ def _index(documents: Sequence[Document], params: RagParams, embedder: Embedder 
     return passages
 
 
-def _demonstrations(predictor: RagPredictor, job: Job, shots: int) -> tuple[Row, ...]:
-    """Training rows with the sentence of their own source that is nearest to the question."""
-    rows = list(job.rows)
-    random.Random(job.plan.seed).shuffle(rows)
+def _demonstrations(predictor: RagPredictor, given: Sequence[Row], shots: int, seed: int) -> tuple[Row, ...]:
+    """Of the given rows, some with the sentence of their own source that is nearest to the question."""
+    rows = list(given)
+    random.Random(seed).shuffle(rows)
     found = predictor.index.search([row.input.text for row in rows[: 4 * shots]], predictor.setup.k)
     chosen: list[Row] = []
     for row, passages in zip(rows, found, strict=False):

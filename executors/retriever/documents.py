@@ -78,6 +78,16 @@ def read_document(path: Path, root: Path) -> Document | Problem:
     return Problem(f"{document.path}: no text in it", zh=Problem(f"{document.path}：没有文字"))
 
 
+def folder_problems(docs: str | None) -> list[Problem]:
+    """What is wrong with a plan's folder of documents, seen without reading them; nothing where none is named."""
+    try:
+        if docs:
+            find_files(Path(docs))
+    except UserError as error:
+        return [error.problem]
+    return []
+
+
 def find_files(folder: Path) -> tuple[Path, list[Path]]:
     """The folder documents are named from, and its documents' files. Raises `UserError` where there are none."""
     if folder.is_file():
