@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting clean
+.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval clean
 
 demo: .venv/ready
 	$(BIN)/advisor fetch
@@ -14,7 +14,7 @@ demo: .venv/ready
 
 test: .venv/ready-dev
 	$(BIN)/advisor fetch
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -25,7 +25,7 @@ format: .venv/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-main bench-decision bench-profile bench-quote bench-prompting
+bench: bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval
 
 bench-main: .venv/ready-dev
 	$(BIN)/advisor fetch
@@ -41,6 +41,17 @@ bench-prompting: .venv/ready-dev
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
 	  --target tests/benchmarks/out/peers langchain-huggingface==1.2.3
 	$(BIN)/python -m tests.benchmarks.bench_prompting
+
+# txtai is measured beside ours, with our torch, transformers and faiss; ONNX Runtime is a faster way that was tried:
+# both live beside the environment, too.
+bench-retrieval: .venv/ready-dev
+	$(BIN)/advisor fetch
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
+	  --target tests/benchmarks/out/peers-retrieval txtai==9.14.0 msgpack==1.2.4
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
+	  --target tests/benchmarks/out/peers onnx==1.21.0 onnxruntime==1.32.0 \
+	  protobuf==7.36.2 flatbuffers==25.12.19 ml_dtypes==0.6.0
+	$(BIN)/python -m tests.benchmarks.bench_retrieval
 
 clean:
 	rm -rf .venv runs tests/benchmarks/out

@@ -68,8 +68,7 @@ def estimate_text(plan: Plan) -> Text:
     measured = None if machine.gpu_memory_gb else measure_tflops()
     low, high = estimate_seconds(plan, rows, machine, measured)
     time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
-    named = machine.gpu_names[0] if machine.gpu_names else text("quote.cpu", cores=machine.cores)
-    return text("quote.estimate", time=time, machine=named, train=data.train, test=data.test)
+    return text("quote.estimate", time=time, machine=_machine_name(machine), train=data.train, test=data.test)
 
 
 def rows_of(data: DataProfile, document_tokens: int = 0) -> Rows:
@@ -84,6 +83,17 @@ def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | N
     work = ESTIMATES[plan.executor](plan, rows, rig)
     started = (0.0, 0.0) if plan.executor == "baseline" else START
     return started[0] + work[0] + BASELINE[0], started[1] + work[1] + BASELINE[1]  # the floor runs beside it
+
+
+def index_seconds(tokens: float) -> tuple[Range, str | Text]:
+    """Seconds (low, high) to embed so many tokens here, from start to end, and what this machine is called."""
+    machine = measure_machine()
+    rig = rig_of(machine, None if machine.gpu_memory_gb else measure_tflops())
+    return _sum(START, _embedded(tokens, rig)), _machine_name(machine)
+
+
+def _machine_name(machine: Machine) -> str | Text:
+    return machine.gpu_names[0] if machine.gpu_names else text("quote.cpu", cores=machine.cores)
 
 
 def asked_of(plan: Plan, rows: Rows) -> Asked:
@@ -162,6 +172,7 @@ def is_searched(plan: Plan, rows: Rows) -> bool:
 
 def prompts_of(plan: Plan, rows: Rows) -> list[PromptParams]:
     """The prompts that a plan's search compares; without a search the plan's own."""
+    from executors.models.endpoint import is_endpoint
     from executors.prompt.candidates import candidates
     from executors.prompt.params import given_names
     from executors.prompt.search import MOST_ROWS
@@ -170,7 +181,8 @@ def prompts_of(plan: Plan, rows: Rows) -> list[PromptParams]:
     if not is_searched(plan, rows):
         return [params]
     shown = rows.train - min(rows.train // 2, MOST_ROWS)
-    return candidates(params, given_names(plan.params), plan.task, rows.labels, shown, rows.grounded)
+    scores = not is_endpoint(plan.model)
+    return candidates(params, given_names(plan.params), plan.task, rows.labels, shown, rows.grounded, scores)
 
 
 def first_round(plan: Plan, rows: Rows, rig: Rig) -> Range:
@@ -272,10 +284,47 @@ def _long_context(plan: Plan, rows: Rows, rig: Rig) -> Range:
     return _sum(_answers(plan, rows, rig, shared=shared, own=own), attended, moved)
 
 
+def choice_seconds(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """Seconds to compare ways to cut and search: what their first round embeds, and all documents in every cut.
+
+    Of a first round the documents are those that its questions ask for, and a share of the others.
+    """
+    from advisor.retrieving import cuts, questions
+    from executors.retriever.chooser import FIRST
+
+    asked = questions(rows.train)
+    embedded = rows.document_tokens * cuts(plan) + asked * rows.input_tokens
+    first, whole = _embedded(embedded * min(1.0, FIRST / max(asked, 1)), rig), _embedded(embedded, rig)
+    return first[0], whole[1]
+
+
+def _chosen(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """The choice of how to cut and search, within its budget."""
+    budget = float(_params(plan).search_seconds)
+    low, high = choice_seconds(plan, rows, rig) if budget else (0.0, 0.0)
+    return min(low, budget), min(high, budget)
+
+
+def _found(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """What each question costs beside its answer: a cross-encoder reads its candidates, the model words it anew."""
+    params = _params(plan)
+    reranked = written = (0.0, 0.0)
+    if params.rerank:
+        pairs = rows.test * params.candidates * (params.chunk_tokens + rows.input_tokens)
+        reranked = _embedded(pairs, rig)
+    if params.rewrite:
+        from executors.retriever.rewriting import MOST_TOKENS
+
+        own = rows.input_tokens + INSTRUCTION_TOKENS
+        written = serving_seconds(_parameters(plan), rows.test, own, MOST_TOKENS / 2, rig)
+    return _sum(reranked, written)
+
+
 def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    """The index, then readers tried on training questions and the better one used: which one is known only then."""
+    """The index, how it is cut and searched, then readers tried on training questions and the better one used."""
     params, n = _params(plan), _parameters(plan)
-    indexed = _embedded(rows.document_tokens + (rows.test + rows.train) * rows.input_tokens, rig)
+    tokens = rows.document_tokens + (rows.test + rows.train) * rows.input_tokens
+    indexed = _sum(_embedded(tokens, rig), _chosen(plan, rows, rig), _found(plan, rows, rig))
     if params.reader == "quote":
         return indexed
     shared, own = _with_passages(plan, rows)

@@ -13,6 +13,7 @@ from advisor.facts import Fact, load_vocabulary
 from advisor.profile.data import DataProfile
 from advisor.profile.model import measure_model
 from advisor.prompting import Chosen, Ground, choose_prompt
+from advisor.retrieving import choose_retrieval
 from advisor.texts import text
 from executors.base import Text
 
@@ -79,6 +80,7 @@ def _parameters(model: str) -> int:
 
 PARAMETERS: Mapping[str, Callable[[Ground], Chosen]] = {
     "prompt": choose_prompt,
+    "rag": choose_retrieval,
     "peft": _peft,
     "full": _full,
 }

@@ -80,7 +80,8 @@ def make_plan(
         check_use(decision, choice.method, inputs.model)
     data = measure_data(inputs, _said_task(decision))
     model, embedder = inputs.model or Plan.model, inputs.embedder or Plan.embedder
-    params, param_reasons = choose_parameters(choice.method, Ground(decision, data, model, settings, endpoint))
+    ground = Ground(decision, data, model, settings, endpoint, inputs.docs)
+    params, param_reasons = choose_parameters(choice.method, ground)
     param_reasons |= {name: text("plan.set", value=str(value)) for name, value in settings.items()}
     reasons = {"executor": choice.reason, **_form_reason(decision, choice.method)}
     reasons |= {**_task_reason(decision, data), **_data_reasons(data)}

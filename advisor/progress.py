@@ -13,6 +13,7 @@ from executors.base import Event
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 EVERY = 15.0  # seconds between two lines of one stage where there is no terminal
 
@@ -25,6 +26,8 @@ class Progress:
         self._console = console
         self._clock = clock
         self._stage = ""
+        self._open: set[str] = set()  # stages that are not at their end: several may take turns
+        self._tasks: dict[str, TaskID] = {}
         self._said = 0.0
         self._bars: Bars | None = None
 
@@ -42,8 +45,10 @@ class Progress:
             self._bars.stop()
 
     def __call__(self, event: Event) -> None:
-        new = event.stage != self._stage
+        new = event.stage != self._stage and event.stage not in self._open
         self._stage = event.stage
+        ended = event.total is not None and event.done >= event.total
+        (self._open.discard if ended else self._open.add)(event.stage)
         if self._bars:
             self._move_bar(self._bars, event, new)
         elif new or self._clock() - self._said >= EVERY:
@@ -54,18 +59,20 @@ class Progress:
     def _move_bar(self, bars: Bars, event: Event, new: bool) -> None:
         if new:
             for task in bars.tasks:
-                if task.total is None:
+                if task.total is None and not task.completed:
                     bars.update(task.id, total=1, completed=1)
-            bars.add_task(self._label(event), total=event.total, count=_count(event))
+            self._tasks[event.stage] = bars.add_task(self._label(event), total=event.total, count=_count(event))
         count = f"{_count(event)}  {event.note}".rstrip()
-        bars.update(bars.task_ids[-1], completed=event.done, total=event.total, count=count)
+        bars.update(self._tasks[event.stage], completed=event.done, total=event.total, count=count)
 
     def _label(self, event: Event) -> str:
         return say(f"stage.{event.stage}", self._lang)
 
 
 def _count(event: Event) -> str:
-    if event.total is None or event.total <= 1:  # one thing is there or it is not
+    if event.total is None:  # so many of nobody knows how many
+        return f"{event.done:,.0f}" if event.done else ""
+    if event.total <= 1:  # one thing is there or it is not
         return ""
     if event.stage in ("fetch", "scan"):  # counted in bytes
         return f"{event.done / 1e6:.0f}/{event.total / 1e6:.0f} MB"

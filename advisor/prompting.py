@@ -26,6 +26,7 @@ MANY_SHOT_LIMIT = 500  # demonstrations, at most: all of them are read with ever
 RETRIEVED_SHOTS, RETRIEVED_GROUNDED = 5, 2  # nearest rows beside an input; with passages of their own
 SHOTS_SHARE = 0.5  # of the model's window that demonstrations may fill
 WINDOW_UNKNOWN = 2048
+REQUIRED_BY = {"format": "format_strict", "style": "style"}  # requirement -> the fact that asks for it
 SECONDS, MOST_SECONDS = 120, 600  # of a search: by default, and at most where its first round takes longer
 SAYS_NOTHING = frozenset(
     {"label", "labels", "y", "target", "targets", "class", "classes", "category", "categories", "type", "tag", "output"}
@@ -47,6 +48,7 @@ class Ground:
     model: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     endpoint: Mapping[str, Any] = field(default_factory=dict)
+    docs: str | None = None
 
 
 def choose_prompt(ground: Ground) -> Chosen:
@@ -56,7 +58,9 @@ def choose_prompt(ground: Ground) -> Chosen:
     if parse_params(PromptParams, ground.settings)[1]:
         return {}, {}  # the plan's check says what is wrong with them
     form = ground.decision.variants.get("prompt", "few_shot")
-    params, told = _demanded(form, ground)
+    params, told = _required(ground)
+    demanded, why = _demanded(form, ground)
+    params, told = {**params, **demanded}, {**told, **why}
     tight, about_tight = _tight(form, ground) if "shots" not in {**params, **ground.settings} else ({}, {})
     seconds, about_search = _search({**params, **tight, **ground.settings}, ground)
     own, reasons = (tight, about_tight) if seconds else _unsearched(form, ground)
@@ -75,7 +79,18 @@ def _calibration_reason(params: Mapping[str, Any], seconds: float, ground: Groun
     return {"calibration": text("plan.calibrated_searched" if seconds else "plan.calibrated")}
 
 
-# -- what the form demands -----------------------------------------------------------------------------
+# -- what the facts and the form demand ----------------------------------------------------------------
+
+
+def _required(ground: Ground) -> Chosen:
+    """What the facts say an answer must also be; labels and numbers have neither format nor style."""
+    if ground.data.task in ("classification", "regression"):
+        return {}, {}
+    known = {name: fact.value for name, fact in ground.decision.facts.items() if fact.origin != "assumed"}
+    found = {name: fact for name, fact in REQUIRED_BY.items() if known.get(fact) is True}
+    if not found:
+        return {}, {}
+    return {"requirements": list(found)}, {"requirements": text("plan.requirements", facts=", ".join(found.values()))}
 
 
 def _demanded(form: str, ground: Ground) -> Chosen:

@@ -112,12 +112,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Passage:
-    """A retrieved piece of a document. `source` is the file relative to the documents' folder."""
+    """A retrieved piece of a document. `source` is the file relative to the documents' folder.
+
+    `page` and `row` count from 1, where the kind of file has them.
+    """
 
     text: str
     source: str
     heading: str = ""
     score: float = 0.0
+    page: int | None = None
+    row: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it stands, e.g. ``manual.pdf › Warranty, p. 3``; reads alike in both languages."""
+        named = f"{self.source} › {self.heading}" if self.heading else self.source
+        numbers = (("p.", self.page), ("row", self.row))
+        return ", ".join([named, *(f"{word} {number}" for word, number in numbers if number is not None)])
 
 
 @dataclass(frozen=True)
@@ -130,13 +142,20 @@ class Usage:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer. `score` is its probability and `scores` every label's, where the method knows them."""
+    """An answer. `score` is its probability and `scores` every label's, where the method knows them.
+
+    `cited` numbers, from 1, the `passages` that the answer rests on; `support` is the share, 0 to 1, of its words that
+    stand in them. An answer that `abstained` says only that none was found.
+    """
 
     text: str
     score: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     passages: tuple[Passage, ...] = ()
     usage: Usage | None = None
+    cited: tuple[int, ...] = ()
+    support: float | None = None
+    abstained: bool = False
 
 
 # -- plans -------------------------------------------------------------------------------------------
@@ -214,7 +233,7 @@ def _type_name(hint: Any) -> str:
 class Event:
     """Progress of one stage: `done` of `total` (None where unknown). `note` is a short remark, e.g. the loss."""
 
-    stage: str  # fetch, convert, load, read, scan, compare, split, embed, index, train, search, predict, fit, save
+    stage: str  # fetch, convert, load, read, scan, compare, split, embed, index, train, search, predict, fit, save, draft
     done: float = 0
     total: float | None = None
     note: str = ""
@@ -264,6 +283,11 @@ class Predictor(ABC):
     @abstractmethod
     def load(cls, folder: Path, report: Reporter = silent) -> Self:
         """The predictor that `save` wrote: the same answers."""
+
+    def examine(self, rows: Sequence[Row], predictions: Sequence[Prediction], run: str) -> Mapping[str, Any]:
+        """Why answers to held-out `rows` are wrong, as the run called `run` keeps it in `triage.json`; empty where the
+        method cannot tell. In it: rows, wrong, counts (by kind of cause) and failures, each with kind, why, command."""
+        return {}
 
     def as_runnable(self, full: bool = False) -> PredictorRunnable:
         """This predictor as a `Runnable` of LangChain, text to text; with `full`, text to a mapping with scores and

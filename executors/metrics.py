@@ -2,8 +2,8 @@
 
 Classification: accuracy, macro-F1 over the classes of the held-out rows. Regression: mean absolute error, R².
 Text: token F1, exact match, contains, each against the best of a row's targets, normalised as SQuAD's scorer does
-(Rajpurkar et al., 2016), Chinese by characters as CMRC's does (Cui et al., 2019). Retrieval, where a method returns
-passages and the rows name their source: hit@1, hit@5, mrr.
+(Rajpurkar et al., 2016), Chinese by characters as CMRC's does (Cui et al., 2019); token F1 of the answered questions
+alone where some were abstained from. Retrieval, where a method returns passages: see `executors.retriever.evaluation`.
 
 Intervals: Wilson's for shares of rows; else the percentiles of 1,000 bootstrap resamples of the rows (Efron, 1979),
 the same resamples in every call. Not covered: what only a judge can say (fluency, faithfulness), multi-label.
@@ -15,19 +15,20 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from executors.base import Passage, Prediction, Row, Score
+from executors.base import Prediction, Row, Score
 from executors.data.numbers import find_numbers, parse_number
 from executors.data.values import parse_json, same_value
 from executors.finals import find_final, first_line
 
 HIGHER_IS_BETTER: Mapping[str, bool] = {
     "accuracy": True, "macro_f1": True, "mae": False, "r2": True, "unparsed": False, "f1": True, "exact_match": True,
-    "contains": True, "hit@1": True, "hit@5": True, "mrr": True,
+    "contains": True, "hit@1": True, "hit@5": True, "recall@5": True, "mrr": True, "ndcg@10": True,
+    "citation_precision": True, "support": True, "abstained": False, "answered_f1": True,
 }  # fmt: skip
 EXACT_TASKS = frozenset({"structured_output", "reasoning"})  # nearly right is wrong: exact match decides
 RESAMPLES = 1000
@@ -47,7 +48,7 @@ def score(task: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> 
         main, scores = "mae", _regression(rows, predictions)
     else:
         main, scores = ("exact_match" if task in EXACT_TASKS else "f1"), _text(task, rows, predictions)
-    return main, {**scores, **_retrieval(rows, predictions)}
+    return main, {**scores, **_retrieval(task, rows, predictions)}
 
 
 # -- intervals -----------------------------------------------------------------------------------------
@@ -273,33 +274,17 @@ def _same_json(target: str, answer: str) -> bool:
         return False
 
 
-# -- retrieval -----------------------------------------------------------------------------------------
+# -- what answers rest on --------------------------------------------------------------------------------
 
 
-def _retrieval(rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, Score]:
-    """hit@1, hit@5 and mrr over the rows that name their source, where any answer brings passages."""
-    if not any(p.passages for p in predictions):
+def _retrieval(task: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, Score]:
+    """How well passages were found and cited; nothing where no answer brings any. See `retriever.evaluation`."""
+    if not any(p.passages or p.abstained for p in predictions):
         return {}
-    ranks = np.array(list(_ranks(rows, predictions)))
-    if not len(ranks):
-        return {}
-    return {
-        "hit@1": wilson(float((ranks <= 1).sum()), len(ranks)),
-        "hit@5": wilson(float((ranks <= 5).sum()), len(ranks)),
-        "mrr": mean_score(1 / ranks),
-    }
+    from executors.retriever.evaluation import evaluate  # it counts by what stands here
 
-
-def _ranks(rows: Sequence[Row], predictions: Sequence[Prediction]) -> Iterator[float]:
-    """The place, from 1, of the first passage from a row's source; infinite where there is none."""
-    for row, prediction in zip(rows, predictions, strict=True):
-        if row.source:
-            places = (n for n, p in enumerate(prediction.passages, 1) if is_from(p, row.source))
-            yield next(places, math.inf)
-
-
-def is_from(passage: Passage, source: str) -> bool:
-    """Whether a passage is from the document a row names: its path, the end of its path, with or without ending."""
-    path, name = (text.replace("\\", "/").strip("/").casefold() for text in (passage.source, source.strip()))
-    stem = re.sub(r"\.[^./]+$", "", path)
-    return any(a == b or a.endswith(f"/{b}") or b.endswith(f"/{a}") for a, b in ((path, name), (stem, name)))
+    scores = evaluate(task, rows, predictions)
+    answered = [(row, p) for row, p in zip(rows, predictions, strict=True) if not p.abstained]
+    if 0 < len(answered) < len(rows):
+        scores["answered_f1"] = _text(task, [row for row, _ in answered], [p for _, p in answered])["f1"]
+    return scores

@@ -1,8 +1,9 @@
 """Runs a plan: check, build, save, predict, score, record. Goes on where an interrupted run left off.
 
 What a run leaves in its folder: `artifact/` (what `open_predictor` loads), `predictions.jsonl` (one line a
-held-out row) and `result.json`. `work/` holds checkpoints while the run is unfinished. The scored predictor
-is the saved one, loaded again: what `predict` answers later is what was scored here.
+held-out row), `triage.json` (why answers are wrong, where the method can tell) and `result.json`. `work/` holds
+checkpoints while the run is unfinished. The scored predictor is the saved one, loaded again: what `predict` answers
+later is what was scored here.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from executors.models.endpoint import LEDGER, is_endpoint, limits_of, read_limit
 from executors.models.endpoint.session import Session, spending
 from executors.models.folder import sha256
 
+TRIAGE = "triage.json"
 CHUNK = 64  # rows predicted between two writes: what a kill loses at most
 FILE_PARAMS = ("demonstrations", "schema")  # parameters of methods that name a file
 PAID_CHUNK = 4096  # of a model behind an endpoint, whose every answer is kept by itself
@@ -96,7 +98,7 @@ def run_plan(plan: Plan, folder: Path, report: Reporter = silent, again: str = "
         executor=plan.executor,
         task=plan.task,
         status="interrupted",
-        rows={"train": len(dataset.train), "test": len(dataset.test), **dataset.removed},
+        rows=_counts(dataset),
         notes=dataset.notes,
         seed=plan.seed,
         params=resolved_params(plan),
@@ -129,6 +131,12 @@ def _recording(folder: Path, started: Result, spent: Session) -> Iterator[None]:
         raise
 
 
+def _counts(dataset: Dataset) -> dict[str, int]:
+    """Rows of both sides, what was left out by reason, and held-out rows that are but drafts."""
+    drafts = {"drafted": dataset.drafted} if dataset.drafted else {}
+    return {"train": len(dataset.train), "test": len(dataset.test), **dataset.removed, **drafts}
+
+
 def _work(
     plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Result, report: Reporter, spent: Session
 ) -> Result:
@@ -143,6 +151,7 @@ def _work(
     from executors.metrics import score
 
     metric, scores = score(plan.task, dataset.test, predictions)
+    _examine(predictor, dataset.test, predictions, folder)
     elsewhere = spent.used and "torch" not in sys.modules  # a model behind an endpoint, and none here
     device, reason = ("", {}) if elsewhere else _device(executors.method(plan.executor))
     return replace(
@@ -174,6 +183,15 @@ def _build(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Repor
     write_json(unfinished / "about.json", about)
     shutil.rmtree(folder / "artifact", ignore_errors=True)
     unfinished.rename(folder / "artifact")
+
+
+def _examine(predictor: Predictor, rows: Sequence[Row], predictions: Sequence[Prediction], folder: Path) -> None:
+    """Write why answers are wrong, where the method can tell."""
+    found = predictor.examine(rows, predictions, folder.name)
+    if found:
+        write_json(folder / TRIAGE, found)
+    else:
+        (folder / TRIAGE).unlink(missing_ok=True)
 
 
 def open_predictor(folder: Path, report: Reporter = silent) -> Predictor:
@@ -244,7 +262,8 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
 def _prediction(record: dict[str, Any]) -> Prediction:
     passages = tuple(Passage(**p) for p in record.pop("passages"))
     usage = record.pop("usage")
-    return Prediction(**record, passages=passages, usage=Usage(**usage) if usage else None)
+    cited = tuple(record.pop("cited"))
+    return Prediction(**record, passages=passages, usage=Usage(**usage) if usage else None, cited=cited)
 
 
 # -- the record ----------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import yaml
 os.environ["HF_HUB_OFFLINE"] = "1"  # nothing outside the repository may decide a test
 os.environ.setdefault("ADVISOR_DEVICE", "cpu")  # results are compared to the bit; tests/gpu asks for the GPU itself
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers stand beside one another: threads would only take turns
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "knowledge" / "demo"

@@ -15,6 +15,7 @@ from executors.long_context.sources import Sections, read_marks
 from executors.models import GREEDY, Chat, Completion, LanguageModel, Sampling
 from executors.retriever.documents import Document, read_documents
 from tests.conftest import DEMO
+from tests.made_documents import pdf
 
 RETURNS = "# Returns\n\nAn item can be returned within 30 days.\n\n## Fees\n\nThe return fee is 4 pounds.\n"
 HOURS = "The shop opens at nine and closes at six.\n"
@@ -292,6 +293,18 @@ def test_the_artifact_answers_from_the_documents_as_they_were(docs: Path, tmp_pa
     assert prediction.passages[0].text == "The return fee is 4 pounds."
     assert "changed b-returns.md; new new.md; gone a-hours.txt" in loaded.notes[0]["en"]
     assert "已修改 b-returns.md；新增 new.md；已删除 a-hours.txt" in loaded.notes[0]["zh"]
+
+
+def test_pages_and_rows_are_named_also_after_loading(docs: Path, tmp_path: Path) -> None:
+    (docs / "fees.csv").write_text("kind,fee\nreturn,4 pounds\nexchange,9 guineas\n")
+    (docs / "care.pdf").write_bytes(pdf([["Wash cold."], ["Iron at 110 degrees."]]))
+    predictor = ask(docs)
+    loaded = LongContextPredictor.load(saved(predictor, tmp_path / "artifact"), model=Answering("9 guineas"))
+    (exchange,) = loaded.predict([Input("What is the fee of an exchange?")])
+    assert exchange.passages[0].place == "fees.csv › fees, row 2"
+    loaded.model.answer = "110 degrees"  # type: ignore[attr-defined]
+    assert loaded.predict([Input("How hot is the iron?")])[0].passages[0].place == "care.pdf › care, p. 2"
+    assert asked(loaded)[1]["content"].count("kind: exchange | fee: 9 guineas") == 1
 
 
 def test_documents_that_are_the_same_or_not_here_are_no_news(docs: Path, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from executors.base import Input, Passage, Prediction, Row, Score
-from executors.metrics import HIGHER_IS_BETTER, is_from, read_number, same_final, score, token_f1, tokens, wilson
+from executors.base import Input, Prediction, Row, Score
+from executors.metrics import HIGHER_IS_BETTER, read_number, same_final, score, token_f1, tokens, wilson
 
 
 def scored(task: str, pairs: Sequence[tuple[str | tuple[str, ...], str]]) -> dict[str, Score]:
@@ -162,37 +162,6 @@ def test_code_keeps_case_and_marks() -> None:
 )
 def test_reasoning_is_judged_by_its_final_answer(target: str, answer: str, same: bool) -> None:
     assert same_final(target, answer) is same
-
-
-def test_retrieval_by_hand() -> None:
-    sources = ["a.md", "b.md", "c.md", ""]
-    rows = [Row(str(n), Input("x"), ("y",), source) for n, source in enumerate(sources)]
-    found = [["a.md", "b.md"], ["x.md", "x.md", "b.md"], ["x.md"] * 5 + ["c.md"], ["a.md"]]
-    predictions = [Prediction("y", passages=tuple(Passage("", f) for f in names)) for names in found]
-    scores = score("question_answering", rows, predictions)[1]
-    assert scores["hit@1"].value == pytest.approx(1 / 3)
-    assert scores["hit@5"].value == pytest.approx(2 / 3)
-    assert scores["mrr"].value == pytest.approx((1 + 1 / 3 + 1 / 6) / 3)
-    assert scores["hit@5"].n == 3
-
-
-def test_retrieval_is_scored_only_where_there_is_some() -> None:
-    passages = (Passage("", "a.md"),)
-    rows = [Row("1", Input("x"), ("y",))]
-    assert "hit@1" not in score("question_answering", rows, [Prediction("y", passages=passages)])[1]
-    rows = [Row("1", Input("x"), ("y",), "a.md")]
-    assert "hit@1" not in score("question_answering", rows, [Prediction("y")])[1]
-
-
-@pytest.mark.parametrize(
-    ("path", "source", "same"),
-    [
-        ("a.md", "a.md", True), ("guide/a.md", "a.md", True), ("a.md", "docs/a.md", True), ("a.md", "A", True),
-        ("guide\\a.md", "guide/a", True), ("aa.md", "a.md", False), ("b/a.md", "c/a.md", False),
-    ],
-)  # fmt: skip
-def test_a_source_may_be_named_with_or_without_its_folder_and_ending(path: str, source: str, same: bool) -> None:
-    assert is_from(Passage("", path), source) is same
 
 
 def test_the_same_predictions_get_the_same_intervals() -> None:

@@ -427,3 +427,12 @@ def test_a_device_that_is_not_here_is_refused(asked: str, said: str, monkeypatch
 
 def test_no_more_cores_are_used_than_there_are() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_vectors_are_unit_length_and_in_order() -> None:
+    embedder = load_embedder("all-minilm-l6-v2")
+    vectors = embedder.embed(["a long text about taxes " * 9, "cat", "dog on a sofa"])
+    assert vectors.shape == (3, embedder.dimension)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert np.allclose(vectors[1], embedder.embed(["cat"])[0], atol=1e-5)
+    assert embedder.embed([]).shape == (0, embedder.dimension)

@@ -171,12 +171,12 @@ def test_documents_that_cannot_be_read_are_listed_and_never_fatal(tmp_path: Path
     (tmp_path / "good.md").write_bytes(b"word " * 12)  # 60 bytes
     (tmp_path / "binary.txt").write_bytes(b"\x00\x01" * 10)  # 20
     (tmp_path / "empty.md").write_bytes(b"")
-    (tmp_path / "other.pdf").write_bytes(b"%PDF" + b"." * 36)  # 40
+    (tmp_path / "other.ppt").write_bytes(b"." * 40)  # 40
     (tmp_path / ".hidden").write_bytes(b"x" * 1000)
     found = measure_documents(str(tmp_path), Counter(lambda texts: [len(t.split()) for t in texts], "words"))
     assert (found.files, found.tokens, found.counted_by) == (1, 12, "words")
     assert [p.message.split(":")[0].rpartition("/")[2] for p in found.unreadable] == ["binary.txt", "empty.md"]
-    assert found.others == {".pdf": 1}
+    assert found.others == {".ppt": 1}
     assert found.unread_share == pytest.approx(60 / 120)
     assert found.kinds[".md"].files == 1
 

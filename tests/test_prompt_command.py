@@ -16,7 +16,7 @@ from executors.base import DataSpec, Input, Plan, Row, write_json
 from executors.models.counting import CountingModel, load_counting
 from executors.models.language import load_language_model
 from executors.prompt import Prompt, PromptParams, PromptPredictor
-from executors.prompt.record import SearchRecord, Trial
+from executors.trials import SearchRecord, Trial
 
 Advisor = Callable[..., tuple[int, str, str]]
 

@@ -96,6 +96,16 @@ def test_without_a_search_the_plan_says_it_all(form: str, params: dict[str, Any]
     assert plan(form, **UNSEARCHED).params == {**params, **UNSEARCHED}
 
 
+def test_what_the_facts_require_of_an_answer_stands_in_the_plan() -> None:
+    known = Facts().with_(Fact("format_strict", True, "asked")).with_(Fact("style", True, "assumed"))
+    strict = replace(advice("few_shot"), facts={**advice("few_shot").facts, **decide(known).facts})
+    made = make_plan(strict, QUESTIONS, "prompt", {}, {})
+    assert made.params["requirements"] == ["format"], "what was only assumed is not required"
+    assert "format_strict" in made.reasons["params.requirements"]["en"]
+    assert check_plan(made) == []
+    assert "requirements" not in make_plan(strict, REQUESTS, "prompt", {}, {}).params, "a label has no format"
+
+
 def test_texts_retrieve_without_candidates() -> None:
     assert plan("retrieved", QUESTIONS, **UNSEARCHED).params == {"shots": 5, "selection": "nearest", **UNSEARCHED}
 

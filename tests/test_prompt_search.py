@@ -21,8 +21,9 @@ from executors.prompt.candidates import candidates
 from executors.prompt.demonstrations import Demonstrations
 from executors.prompt.params import PromptParams, given_names, param_problems
 from executors.prompt.predictor import PromptPredictor
-from executors.prompt.record import SearchRecord, Seen, Trial, guard_notes, mark_collapse, trap_flags
+from executors.prompt.record import Seen, guard_notes, mark_collapse, trap_flags
 from executors.prompt.search import FILE, FIRST_ROWS, Search, development_rows, search_notes
+from executors.trials import SearchRecord, Trial
 from tests.fakes import Acting
 from tests.test_demonstrations import Compass
 
@@ -273,7 +274,7 @@ def test_given_parameters_are_never_varied(tmp_path: Path) -> None:
 )
 def test_every_candidate_could_be_a_plan_of_its_own(given: dict[str, Any]) -> None:
     base = PromptParams(**given)
-    found = candidates(base, frozenset(given), "classification", 77, 770, False)
+    found = candidates(base, frozenset(given), "classification", 77, 770, False, True)
     assert len(found) > 1
     assert len({repr(params) for params in found}) == len(found)
     plan = Plan("prompt", "classification", DataSpec("x.csv"))
@@ -286,7 +287,7 @@ def test_every_candidate_could_be_a_plan_of_its_own(given: dict[str, Any]) -> No
 
 def test_demonstrations_given_by_hand_are_not_raced_under_other_names(tmp_path: Path) -> None:
     base = PromptParams(demonstrations="mine.csv")
-    found = candidates(base, frozenset({"demonstrations"}), "classification", 4, 200, False)
+    found = candidates(base, frozenset({"demonstrations"}), "classification", 4, 200, False, True)
     assert {params.wording for params in found} == {"plain", "cued", "bare"}
     assert len(found) == 3
 

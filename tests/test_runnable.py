@@ -16,7 +16,8 @@ import executors
 from executors.base import DataSpec, Input, Passage, Plan, Prediction, Predictor, Reporter, UserError, silent
 from executors.prompt import Prompt, PromptPredictor
 from executors.retriever import RagPredictor, Setup
-from executors.retriever.index import write_index
+from executors.retriever.index import build_index
+from executors.retriever.search import SearchSettings
 from executors.run import run_plan
 from tests.fakes import Scripted
 
@@ -105,8 +106,8 @@ def test_an_answer_from_documents_brings_its_sources(tmp_path: Path) -> None:
         Passage("Parcels arrive within three days.", "delivery.md"),
         Passage("Refunds take a week.", "money.md"),
     ]
-    write_index(passages, None, None, tmp_path / "index")
-    setup = Setup("question_answering", "none", k=1, search="lexical", reader="quote", passages_read=1)
+    build_index(passages, None, None, tmp_path / "index")
+    setup = Setup("question_answering", "none", k=1, search=SearchSettings(), reader="quote", passages_read=1)
     runnable = RagPredictor(setup, tmp_path / "index", None, None).as_runnable(full=True)
     first, second = runnable.batch(["When do parcels arrive?", "How long do refunds take?"])
     assert (first["text"], second["text"]) == ("Parcels arrive within three days.", "Refunds take a week.")

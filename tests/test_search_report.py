@@ -15,8 +15,7 @@ from advisor.texts import LANGUAGES, say
 from executors.base import UserError, to_dict, write_json
 from executors.prompt.candidates import candidates
 from executors.prompt.params import PromptParams
-from executors.prompt.record import SearchRecord, Trial
-from executors.prompt.search import changes
+from executors.trials import SearchRecord, Trial, changes
 from tests.samples import DECISION, FLOOR, RESULT
 from tests.test_errors import check
 
@@ -104,7 +103,7 @@ def test_every_change_of_a_search_has_words() -> None:
     base = PromptParams()
     labelled = [("classification", labels, False) for labels in (3, 80)]
     for task, labels, grounded in (*labelled, ("generation", 0, False), ("question_answering", 0, True)):
-        for one in candidates(base, frozenset(), task, labels, 500, grounded):
+        for one in candidates(base, frozenset(), task, labels, 500, grounded, True):
             for lang in LANGUAGES:
                 assert "=" not in describe(changes(one, base), lang)
 

@@ -24,6 +24,8 @@ print("STATUS", status, *sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
         ["ask", "--help"],
         ["run", "--help"],
         ["profile", "--help"],
+        ["index", "--help"],
+        ["chat", "--help"],
         ["ask", "--answers", "a.yaml"],
         ["ask", "--answers", "a.yaml", "--json"],
         ["chart"],

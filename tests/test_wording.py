@@ -99,6 +99,14 @@ def test_an_own_instruction_stands_as_it_is() -> None:
     assert draft_instruction("classification", LABELS, params, "en", grounded=True) == "Choose {labels}!"
 
 
+@pytest.mark.parametrize(("lang", "said"), [("en", "tone and style"), ("zh", "语气和文风")])
+def test_what_the_facts_require_ends_a_drafted_instruction(lang: str, said: str) -> None:
+    drafted = prompt("generation", lang, requirements=("style",)).instruction
+    assert said in drafted.splitlines()[-1]
+    assert "format" not in drafted
+    assert prompt("generation", lang, requirements=("style",), instruction="Mine.").instruction == "Mine."
+
+
 def test_passages_are_said_to_be_data() -> None:
     drafted = draft_instruction("question_answering", (), PromptParams(), "zh", grounded=True)
     assert drafted == INSTRUCTIONS_ZH["question_answering"] + FROM_PASSAGES["zh"]

@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from advisor import runs
+from advisor.commands.answering import news, open_run, spending_of
 from advisor.commands.shared import console, lang_option, language, parse_columns
-from advisor.endpoints import parse_limits
 from advisor.progress import Progress
+from advisor.screen.answer import as_text
 from executors.base import Input, Prediction, UserError, to_dict
 
 EPILOG = """\b
@@ -19,6 +20,7 @@ Examples:
   advisor predict last "where is my parcel?"
   advisor predict last --input new.csv --json > answers.jsonl
   echo "where is my parcel?" | advisor predict last
+  advisor predict last --refresh "what does it cost?"       take in documents that changed, then answer
   advisor predict last --input new.csv --max-cost 0.20      of a run that asks an endpoint
 """
 
@@ -28,6 +30,7 @@ Examples:
 @click.argument("text", required=False)
 @click.option("--input", "path", help="A file of rows to answer: CSV, TSV, JSONL, JSON or .xlsx.")
 @click.option("--columns", help="Which column is what, e.g. text=body.")
+@click.option("--refresh", is_flag=True, help="First take in the documents that changed since they were indexed.")
 @click.option("--max-cost", type=float, metavar="USD", help="The most this call may cost, with an endpoint's model.")
 @click.option("--endpoint", "limits", multiple=True, metavar="NAME=VALUE", help="How it is asked, e.g. timeout=30.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, with probabilities and sources.")
@@ -37,34 +40,28 @@ def command(
     text: str | None,
     path: str | None,
     columns: str | None,
+    refresh: bool,
     max_cost: float | None,
     limits: tuple[str, ...],
     as_json: bool,
     lang: str | None,
 ) -> None:
     """Answer TEXT, every row of a file, or standard input line by line, with the artifact of RUN."""
-    folder = runs.find_run(run)
-    from advisor.commands.run import read_plan_of
-    from executors.models.endpoint import LEDGER, read_limits
-    from executors.models.endpoint.session import spending
-    from executors.run import open_predictor, read_about, read_result
+    from executors.run import read_about
 
+    folder = runs.find_run(run)
     read_about(folder)  # an unfinished run is said before the input is read
     inputs = _inputs(text, path, columns)
     tongue, screen = language(lang), console(stderr=True)
-    plan = read_plan_of(folder)  # its limits may have been widened since the artifact was made
-    given_limits = {**(plan.endpoint if plan else {}), **parse_limits(limits, max_cost)}
     again = f"advisor predict {folder.name}"
-    with spending(read_limits(given_limits), folder / LEDGER, again, whole=False) as spent:
+    with spending_of(folder, again, limits, max_cost) as spent:
         with Progress(tongue, screen) as progress:
-            predictor = open_predictor(folder, progress)
+            predictor, notes = open_run(folder, again, refresh, progress)
             predictions = predictor.predict(inputs, progress)
-        recorded = result.notes if (result := read_result(folder)) else ()
-        news = [note for note in predictor.notes if note not in recorded]  # e.g. documents that changed since the run
-        for note in (*news, *spent.notes.tell(spent)):
+        for note in (*notes, *news(folder, predictor), *spent.notes.tell(spent)):
             screen.print(f"• {note[tongue]}", style="dim", markup=False)
     for given, prediction in zip(inputs, predictions, strict=True):
-        click.echo(_as_json(given, prediction) if as_json else _as_text(prediction))
+        click.echo(_as_json(given, prediction) if as_json else as_text(prediction, tongue))
 
 
 def _inputs(text: str | None, path: str | None, columns: str | None) -> list[Input]:
@@ -81,12 +78,6 @@ def _inputs(text: str | None, path: str | None, columns: str | None) -> list[Inp
     if not inputs:
         raise UserError("nothing to answer: the text is empty", 'e.g. advisor predict last "where is my parcel?"')
     return inputs
-
-
-def _as_text(prediction: Prediction) -> str:
-    """The answer on one line; its passages' sources below, indented."""
-    sources = dict.fromkeys(f"{p.source} › {p.heading}" if p.heading else p.source for p in prediction.passages)
-    return "\n".join([prediction.text, *(f"  [{n}] {source}" for n, source in enumerate(sources, 1))])
 
 
 def _as_json(given: Input, prediction: Prediction) -> str:

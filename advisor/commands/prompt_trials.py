@@ -1,4 +1,4 @@
-"""`advisor prompt trials`: the record of the search for a prompt."""
+"""`advisor prompt trials`: the record of a search, for a prompt or for a way to retrieve."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from advisor import runs
 from advisor.commands.shared import console, lang_option, language
 from executors.base import Problem, UserError
 
+SEARCHED = ("prompt", "rag")  # methods that search for their parameters
 EPILOG = """\b
 Examples:
   advisor prompt trials last             the first trials of the last round
@@ -28,6 +29,7 @@ Examples:
 def command(run: str, every: bool, as_json: bool, lang: str | None) -> None:
     """Show every prompt that the search of RUN compared, what it chose, and what its guards found.
 
+    Of a run that retrieves (`rag`): every way to cut and search its documents.
     The scores are of development rows taken from the training side; held-out rows take no part.
     """
     folder, tongue = runs.find_run(run), language(lang)
@@ -42,17 +44,18 @@ def command(run: str, every: bool, as_json: bool, lang: str | None) -> None:
 
 def _record(folder: Path) -> dict[str, Any]:
     from executors.prompt.opened import broken, read_plan, read_record
-    from executors.prompt.predictor import RECORD
-    from executors.prompt.record import SearchRecord, Trial
+    from executors.trials import RECORD, parse_record
 
-    read_plan(folder)
+    read_plan(folder, SEARCHED)
     record = read_record(folder, RECORD)
     if record is None:
         again = f"advisor run {folder.name} --set search_seconds=120"
-        zh = Problem(f"{folder.name} 没有搜索过提示", f"进行搜索：{again}")
-        raise UserError(f"{folder.name} has not searched for a prompt", f"to search: {again}", zh)
+        zh = Problem(f"{folder.name} 没有搜索过", f"进行搜索：{again}")
+        raise UserError(
+            f"{folder.name} has not searched: its parameters are those of its plan", f"to search: {again}", zh
+        )
     try:
-        SearchRecord(**{**record, "trials": tuple(Trial(**trial) for trial in record["trials"])})
+        parse_record(record)
     except (KeyError, TypeError) as error:
         raise broken(folder / "artifact" / RECORD, error) from error
     return record

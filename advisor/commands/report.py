@@ -45,10 +45,12 @@ def render(folder: Path, kind: str, lang: str) -> str:
     """The report of a run's folder, as md, html or json."""
     from advisor import report
     from advisor.report.search import read_search
+    from advisor.report.triage import read_triage
     from executors.run import read_result
 
     result, floor = read_result(folder), read_result(folder / "floor")
-    return report.render(load_decision(folder), result, floor, kind, lang, read_search(folder))
+    records = read_search(folder), read_triage(folder)
+    return report.render(load_decision(folder), result, floor, kind, lang, *records)
 
 
 def write_reports(folder: Path, lang: str) -> Path:

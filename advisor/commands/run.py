@@ -182,10 +182,15 @@ def execute(folder: Path, plan: Plan, lang: str, *, dry_run: bool = False, as_js
     if as_json:
         click.echo((folder / "result.json").read_text(encoding="utf-8").rstrip())
         return result
+    from advisor.report.triage import read_triage
     from advisor.screen import show_result
+    from advisor.screen.triage import show_causes
 
     show_result(result, floor, lang, console())
+    show_causes(read_triage(folder), lang, console())
     console().print(say("command.done", lang, run=folder.name, page=page or folder / "result.json"), markup=False)
+    if plan.executor == "rag":
+        console().print(say("command.done_docs", lang, run=folder.name), markup=False)
     return result
 
 

@@ -91,9 +91,10 @@ def measure_documents(
     """
     from executors.retriever.documents import find_files, read_documents
 
-    root, files = find_files(Path(folder))
+    unreadable: list[Problem] = []
+    root, files = find_files(Path(folder), unreadable)
     tally = _Tally(counter or TokenCounter(lambda texts: []))
-    unreadable = _read_into(tally, root, files, report)
+    unreadable += _read_into(tally, root, files, report)
     if not tally.files and not tolerant:
         read_documents(Path(folder))  # raises, and says why
     strangers = list(_other_files(Path(folder), set(files)))
@@ -131,9 +132,10 @@ def _read_into(tally: _Tally, root: Path, files: Sequence[Path], report: Reporte
 
 def _other_files(folder: Path, known: set[Path]) -> Iterator[Path]:
     """Files below `folder` that are no documents we read, hidden ones aside."""
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and path not in known and not hidden:
+    from executors.retriever.documents import walk_files
+
+    for path in walk_files(folder) if folder.is_dir() else ():
+        if isinstance(path, Path) and path not in known:
             yield path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from advisor import formats
 from advisor.advice.forms import variants
 from advisor.facts import Assuming
 from advisor.hardware import REFERENCE_CORES, Range, cluster, reference_cpu
@@ -14,7 +15,8 @@ from advisor.quote.memory import encoder_memory
 from advisor.quote.record import FORMULA_SOURCES, Quote
 from advisor.quote.serving import by_api, may_use_api, self_hosted
 from advisor.quote.situation import Situation
-from advisor.texts import text
+from advisor.retrieving import MOST_SECONDS
+from advisor.texts import LANGUAGES, text
 from executors.base import Text
 
 ENCODER = (10.6e6, 22.7e6)  # MiniLM-L6: parameters that compute, and all (the rest is the table of embeddings)
@@ -22,6 +24,7 @@ SMALL_ENCODER = ((10.6e6, 22.7e6), (85e6, 110e6))  # from MiniLM to BERT-base
 SHOTS = 8
 REASONING_TOKENS = 128  # of steps and answer: half of what a plan allows
 PASSAGES, PASSAGE_TOKENS = 5, 200
+CUTS = 5  # ways to cut the documents that are compared; each embeds them anew
 VECTOR_BYTES = 384 * 4
 KNOWLEDGE_TOKENS_UNKNOWN = 32_000  # given whole in a prompt
 CORPUS_TOKENS_UNKNOWN = 1e6  # searched
@@ -92,13 +95,15 @@ def long_context(known: Situation) -> Quote:
 def rag(known: Situation) -> Quote:
     size = known.number("knowledge_tokens")
     tokens = size or CORPUS_TOKENS_UNKNOWN
-    said = [text("quote.rag", passages=PASSAGES, tokens=PASSAGE_TOKENS)]
+    choice = {lang: formats.seconds(MOST_SECONDS, None, lang) for lang in LANGUAGES}
+    said = [text("quote.rag", passages=PASSAGES, tokens=PASSAGE_TOKENS, choice=choice)]
     if not size:
         said.append(text("quote.rag_assumed", tokens=count(tokens)))
     prompted = PASSAGES * PASSAGE_TOKENS + known.work.prompt_tokens
     quote = _untrained(known, "rag", prompted, cached=0, said=tuple(said))
     rig = reference_cpu()
-    hours = scaled(seconds((2 * ENCODER[0] * tokens,) * 2, rig), 1 / 3600)
+    low_s, high_s = seconds((2 * ENCODER[0] * tokens,) * 2, rig)
+    hours = scaled((low_s, high_s + min(high_s * CUTS, MOST_SECONDS)), 1 / 3600)
     index_gb = tokens / PASSAGE_TOKENS * VECTOR_BYTES / 1e9
     low, high = encoder_memory(ENCODER[1])
     return replace(

@@ -28,18 +28,21 @@ def render(
     format: str,
     lang: str,
     search: Mapping[str, Any] | None = None,
+    triage: Mapping[str, Any] | None = None,
 ) -> str:
     """The report as ``md``, ``html`` (one file, nothing fetched, no script) or ``json`` (the records themselves).
 
-    `search` is the record of a search for a prompt (see `search.read_search`).
+    `search` is the record of a search (see `search.read_search`), `triage` what was found of wrong answers
+    (`triage.read_triage`).
     """
     if format == "json":
         records = {"decision": to_dict(decision), "result": to_dict(result), "floor": to_dict(floor)}
         records |= {"search": search} if search else {}
+        records |= {"triage": triage} if triage else {}
         return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
     from advisor.report.page import make_page
 
-    page = make_page(decision, result, floor, lang, search)
+    page = make_page(decision, result, floor, lang, search, triage)
     template = _environment(format == "html").get_template(f"page.{format}")
     style = _style() if format == "html" else ""
     text = template.render(page=page, style=style).strip() + "\n"

@@ -10,7 +10,7 @@ import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
-from advisor.report import curves, quadrants, search
+from advisor.report import curves, quadrants, search, triage
 from advisor.report.blocks import (
     Bar,
     Block,
@@ -37,11 +37,13 @@ def make_page(
     floor: Result | None,
     lang: str,
     searched: Mapping[str, Any] | None = None,
+    triaged: Mapping[str, Any] | None = None,
 ) -> Page:
     """Everything the report says, in reading order; sections with nothing in them are left out."""
     builders = (
         ("measured", lambda: _measured(result, floor, lang)),
-        ("search", lambda: search.section(searched, lang)),
+        ("triage", lambda: triage.section(triaged, lang)),
+        (search.SECTIONS.get(search.subject(searched), "search"), lambda: search.section(searched, lang)),
         ("warnings", lambda: _bullets(decision.warnings, lang)),
         ("path", lambda: path(decision, lang)),
         ("recommended", lambda: _methods(decision, lang)),
@@ -113,6 +115,8 @@ def _measured(result: Result | None, floor: Result | None, lang: str) -> list[Bl
     beside = floor if floor and floor.status == "done" and result.executor != "baseline" else None
     count = result.scores[result.metric].n if result.metric in result.scores else result.rows.get("test", 0)
     blocks: list[Block] = [Prose(say("report.measured_lead", lang, count=count), "lead")]
+    if result.rows.get("drafted"):
+        blocks.append(Prose(say("report.drafted", lang, drafted=result.rows["drafted"], count=count), "warn"))
     if result.metric in result.scores:
         blocks.append(_chart(result, beside, lang))
     verdict = compare(result, beside)
@@ -320,6 +324,9 @@ def _next(decision: Decision, result: Result | None, lang: str) -> list[Block]:
         blocks.append(Prose(say("report.next_fact", lang, fact=fact)))
     if result and result.status == "done":
         blocks += [Prose(say("report.next_use", lang)), Command(f'advisor predict {decision.run} "…"')]
+        blocks += [Command(f"advisor chat {decision.run}")]
+        if result.executor == "rag":
+            blocks += [Prose(say("report.next_fresh", lang)), Command(f"advisor index {decision.run}")]
         blocks += [Prose(say("report.next_ran", lang)), Command(run_command(decision))]
     else:
         blocks += _how_to_run(decision, lang)
@@ -394,7 +401,7 @@ def _timings(result: Result, lang: str) -> list[tuple[str, str, str]]:
 
 def _rows_used(result: Result, lang: str) -> list[tuple[str, str, str]]:
     used = say("report.rows_used", lang, train=result.rows.get("train", 0), test=result.rows.get("test", 0))
-    removed = [(reason, n) for reason, n in result.rows.items() if reason not in ("train", "test") and n]
+    removed = [(reason, n) for reason, n in result.rows.items() if reason not in ("train", "test", "drafted") and n]
     left_out = say("word.comma", lang).join(f"{words.label('removed', reason, lang)} {n}" for reason, n in removed)
     return [("rows", used, ""), ("rows_removed", left_out, "")]
 

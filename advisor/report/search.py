@@ -1,7 +1,7 @@
-"""The report's section on the search for a prompt: what was chosen, on which rows, and every trial.
+"""The report's section on a search, for a prompt or for a way to retrieve: what was chosen, on which rows, every trial.
 
-The scores are of development rows, taken from the training side, and the best of many on them: they tell prompts apart
-and promise nothing of held-out rows. Covered: records of `executors.prompt.record`, read as they lie in the artifact.
+The scores are of development rows, taken from the training side, and the best of many on them: they tell candidates
+apart and promise nothing of held-out rows. Covered: records of `executors.trials`, read as they lie in the artifact.
 """
 
 from __future__ import annotations
@@ -18,27 +18,33 @@ from executors.base import Problem, UserError
 
 Record = Mapping[str, Any]
 FIRST = 8  # trials shown before the fold
-IN_WORDS: Mapping[str, tuple[object, ...]] = {  # values of a prompt's parameters that have words of their own
+SECTIONS = {"prompt": "search", "retrieval": "retrieval"}  # of the texts, by what was searched for
+IN_WORDS: Mapping[str, tuple[object, ...]] = {  # values of parameters that have words of their own
     "selection": ("random", "balanced", "nearest", "nearest_balanced", "diverse"),
     "order": ("shuffled", "nearest_last", "nearest_first"),
     "calibration": ("training", "contextual", "none"),
     "candidates": ("all", "shown"),
     "answers": ("written", "extracted"),
+    "search": ("hybrid", "dense", "lexical"),
+    "fusion": ("scores", "ranks"),
 }
-WITH_VALUE = ("wording", "order_seed", "neighbours", "temperature")
+WITH_VALUE = (
+    *("wording", "order_seed", "neighbours", "temperature"),
+    *("chunk_tokens", "overlap", "k", "dense_weight", "lexical_weight"),
+)
 FLAGS = ("last_label", "one_label", "collapse", "cut")
 
 
 def read_search(folder: Path) -> Record | None:
     """The record of the search in a run's folder; None where there was none. Raises `UserError` for a damaged one."""
-    from executors.prompt.record import SearchRecord, Trial
+    from executors.trials import RECORD, parse_record
 
-    path = folder / "artifact" / "search.json"
+    path = folder / "artifact" / RECORD
     if not path.is_file():
         return None
     try:
         read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        SearchRecord(**{**read, "trials": tuple(Trial(**trial) for trial in read["trials"])})
+        parse_record(read)
     except (ValueError, KeyError, TypeError) as error:
         again = f"advisor run {folder.name}"
         zh = Problem(f"无法读取 {path}：{error}", f"删除 artifact 后重新运行：{again}")
@@ -52,22 +58,33 @@ def section(record: Record | None, lang: str) -> list[Block]:
     """What was compared, what came of it, what the guards found, and the trials; the later ones folded."""
     if record is None:
         return []
-    best = Prose(say("search.chosen", lang, prompt=describe(record["chosen"], lang)))
+    best = Prose(_say("chosen", record, lang, prompt=describe(record["chosen"], lang, subject(record))))
     blocks: list[Block] = [Prose(_lead(record, lang), "lead"), best, *_members(record, lang)]
     blocks += [_scores(record, lang), *_doubts(record, lang)]
     trials = sorted(record["trials"], key=lambda trial: (-trial["rung"], _rank(trial, record)))
     metric = words.label("metric", record["metric"], lang)
-    blocks.append(Prose(say("search.trials_lead", lang)))
-    blocks.append(_trials(say("search.trials", lang), trials[:FIRST], metric, lang))
+    blocks.append(Prose(_say("trials_lead", record, lang)))
+    blocks.append(_trials(say("search.trials", lang), trials[:FIRST], metric, record, lang))
     if len(trials) > FIRST:
         rest = say("search.rest", lang, count=len(trials) - FIRST)
-        blocks.append(Fold(rest, _trials(rest, trials[FIRST:], metric, lang)))
+        blocks.append(Fold(rest, _trials(rest, trials[FIRST:], metric, record, lang)))
     return blocks
 
 
+def _say(name: str, record: Record, lang: str, **values: object) -> str:
+    """A text in the words of what was searched for."""
+    return say(f"{SECTIONS[subject(record)]}.{name}", lang, **values)
+
+
+def subject(record: Record | None) -> str:
+    """What was searched for: prompt, retrieval, or nothing."""
+    return str(record.get("subject", "prompt")) if record else ""
+
+
 def _lead(record: Record, lang: str) -> str:
-    return say(
-        "search.lead",
+    return _say(
+        "lead",
+        record,
         lang,
         tried=sum(trial["rung"] == 0 for trial in record["trials"]),
         prompts=record["candidates"],
@@ -91,18 +108,18 @@ def _scores(record: Record, lang: str) -> Table:
     metric = words.label("metric", record["metric"], lang)
     found = [("score", record["score"]), ("plain", record["plain"]), ("floor", record["floor"])]
     rows = [
-        (Cell(say(f"search.of_{name}", lang)), Cell(formats.score(value), tone="strong" if name == "score" else ""))
+        (Cell(_say(f"of_{name}", record, lang)), Cell(formats.score(value), tone="strong" if name == "score" else ""))
         for name, value in found
         if value is not None
     ]
     if record["chance"]:
         rows.append((Cell(say("search.of_chance", lang)), Cell(formats.score(record["chance"]))))
-    head = (say("search.compared", lang), metric)
+    head = (_say("compared", record, lang), metric)
     return Table(say("search.scores", lang, rows=record["development_rows"]), head, tuple(rows))
 
 
 def _doubts(record: Record, lang: str) -> list[Block]:
-    blocks: list[Block] = [Prose(say("search.flattered", lang))]
+    blocks: list[Block] = [Prose(_say("flattered", record, lang))]
     floor = record["floor"]
     if floor is not None and (floor >= record["score"]) == record["higher_is_better"]:
         blocks.append(Prose(say("search.floor_wins", lang, floor=formats.score(floor)), "warn"))
@@ -116,16 +133,16 @@ def _rank(trial: Record, record: Record) -> tuple[bool, float, float]:
     return (bool(set(trial["flags"]) - {"cut"}), -score, -trial["tie"])
 
 
-def _trials(caption: str, trials: Sequence[Record], metric: str, lang: str) -> Table:
-    names = ("prompt", "round", "rows", "tokens", "time")
-    head = (say("search.prompt", lang), metric, *(say(f"search.{name}", lang) for name in names[1:]))
-    return Table(caption, head, tuple(_trial(trial, lang) for trial in trials))
+def _trials(caption: str, trials: Sequence[Record], metric: str, record: Record, lang: str) -> Table:
+    names = ("round", "rows", "tokens", "time")
+    head = (_say("compared", record, lang), metric, *(say(f"search.{name}", lang) for name in names))
+    return Table(caption, head, tuple(_trial(trial, subject(record), lang) for trial in trials))
 
 
-def _trial(trial: Record, lang: str) -> tuple[Cell, ...]:
+def _trial(trial: Record, sought: str, lang: str) -> tuple[Cell, ...]:
     flags = [say(f"search.flag_{flag}", lang) if flag in FLAGS else flag for flag in trial["flags"]]
     return (
-        Cell(describe(trial["changes"], lang), note=say("word.comma", lang).join(flags)),
+        Cell(describe(trial["changes"], lang, sought), note=say("word.comma", lang).join(flags)),
         Cell(formats.score(trial["score"]), tone="strong" if trial["kept"] else ""),
         Cell(str(trial["rung"] + 1)),
         Cell(str(trial["rows"])),
@@ -134,10 +151,10 @@ def _trial(trial: Record, lang: str) -> tuple[Cell, ...]:
     )
 
 
-def describe(changes: Mapping[str, Any], lang: str) -> str:
-    """A prompt in words, by its parameters that differ from the plan's."""
+def describe(changes: Mapping[str, Any], lang: str, sought: str = "prompt") -> str:
+    """A candidate in words, by its parameters that differ from the plan's."""
     told = [_told(name, value, lang) for name, value in changes.items() if not _implied(name, changes)]
-    return " · ".join(told) or say("search.own", lang)
+    return " · ".join(told) or say(f"{SECTIONS[sought]}.own", lang)
 
 
 def _implied(name: str, changes: Mapping[str, Any]) -> bool:
@@ -148,6 +165,8 @@ def _implied(name: str, changes: Mapping[str, Any]) -> bool:
 def _told(name: str, value: Any, lang: str) -> str:
     if name == "shots":
         return say("search.shots", lang, count=value) if value else say("search.no_shots", lang)
+    if name == "rerank" and not value:
+        return say("search.no_rerank", lang)
     if value in IN_WORDS.get(name, ()):
         return say(f"search.{name}_{value}", lang)
     if name in WITH_VALUE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advisor.report.blocks import Block, Bullets, Cell, Fold, Prose, Table
-from advisor.report.search import Record, section
+from advisor.report.search import SECTIONS, Record, section, subject
 from advisor.screen import block, bullets, grid, styled
 from advisor.texts import say
 
@@ -18,7 +18,7 @@ TONES = {"lead": "", "warn": "yellow", "good": "green", "bad": "red", "strong": 
 
 def show_trials(record: Record, run: str, lang: str, console: Console, every: bool) -> None:
     """What was compared, chosen and noticed, and the trials: the first of them, or `every` one."""
-    console.print(styled(say("prompt.trials_title", lang, run=run), "bold"))
+    console.print(styled(say(f"{SECTIONS[subject(record)]}.trials_title", lang, run=run), "bold"))
     blocks = section(record, lang)
     for n, shown in enumerate(blocks):
         titled = blocks[n - 1] if n else None

@@ -22,6 +22,8 @@ from executors.data.reading import Table, read_table
 LEAST = 10  # usable rows from which some are set apart; below, neither side would mean anything
 FEW_HELD_OUT = 30  # held-out rows below which the interval is too wide to tell methods apart
 NAMED_CLASSES = 5  # classes named in a note
+DRAFTED = "drafted"  # the column that marks pairs which nobody has confirmed
+YES = frozenset({"true", "1", "yes", "是"})
 
 Key = bytes  # a digest: of a million long texts, the normalised copies would not fit beside them
 
@@ -30,7 +32,8 @@ Key = bytes  # a digest: of a million long texts, the normalised copies would no
 class Dataset:
     """The two sides of a file's rows. `labels` are those of `train`, sorted; empty where the task is no classification.
 
-    `removed` counts what was left out: empty_text, empty_label, not_a_number, duplicate, leak, ragged.
+    `removed` counts what was left out: empty_text, empty_label, not_a_number, duplicate, leak, ragged. `drafted` counts
+    the rows of `test` that nobody has confirmed (see `executors.retriever.drafting`).
     """
 
     train: tuple[Row, ...]
@@ -39,6 +42,7 @@ class Dataset:
     columns: Mapping[str, str]
     removed: dict[str, int]
     notes: tuple[Text, ...]
+    drafted: int = 0
 
 
 def load_dataset(spec: DataSpec, task: str, seed: int) -> Dataset:
@@ -48,12 +52,12 @@ def load_dataset(spec: DataSpec, task: str, seed: int) -> Dataset:
     removed: Counter[str] = Counter(ragged=len(table.ragged))
     rows = _without_duplicates(_rows(table, columns, task, removed), removed)
     _check_targets(rows, task, columns["label"])
-    notes = [*table.notes]
+    notes, scored = [*table.notes], table
     if spec.test is not None:
         test_table = read_table(Path(spec.test))
         test = _rows(test_table, columns_of_test(test_table, table, columns), task, removed)
         train = _without_leak(rows, test, spec.test, removed)
-        notes += test_table.notes
+        notes, scored = [*notes, *test_table.notes], test_table
         removed["ragged"] += len(test_table.ragged)
     else:
         train, test = _split(rows, spec.held_out, task, seed)
@@ -62,7 +66,9 @@ def load_dataset(spec: DataSpec, task: str, seed: int) -> Dataset:
     test, merged = (test, 0) if task in ("classification", "regression") else _merge_references(test)
     notes += [*_removal_notes(removed), *_notes(train, test, labels, merged)]
     counts = {reason: n for reason, n in removed.items() if n}
-    return Dataset(tuple(train), tuple(test), labels, columns, counts, tuple(notes))
+    drafted = _count_drafted(scored, test)
+    notes += _draft_note(drafted, len(test))
+    return Dataset(tuple(train), tuple(test), labels, columns, counts, tuple(notes), drafted)
 
 
 def read_inputs(path: Path, given: Mapping[str, str]) -> list[Input]:
@@ -129,6 +135,28 @@ def parse_row(name: str, cells: Mapping[str, str], columns: Mapping[str, str], t
         targets = (text if text.isascii() and "," not in text else repr(value),)  # as float() reads it
     source = cells[columns["source"]].strip() if "source" in columns else ""
     return Row(name, given, targets, source)
+
+
+def _count_drafted(table: Table, test: Sequence[Row]) -> int:
+    """How many of these rows their table marks as drafts, in a column of that name."""
+    if DRAFTED not in table.columns:
+        return 0
+    lines = zip(table.lines, table.rows, strict=True)
+    marked = {f"{table.path.name}:{n}" for n, row in lines if row[DRAFTED].strip().casefold() in YES}
+    return sum(row.id in marked for row in test)
+
+
+def _draft_note(drafted: int, count: int) -> list[Text]:
+    if not drafted:
+        return []
+    return [
+        {
+            "en": f"{drafted:,} of {count:,} rows to score on are drafts that nobody has confirmed: the scores say "
+            f"little of real questions; correct them and set their column '{DRAFTED}' to false",
+            "zh": f"{count:,} 行评分数据中有 {drafted:,} 行是未经人工确认的草稿：得分不足以反映真实问题；"
+            f"请修改后把其“{DRAFTED}”列设为 false",
+        }
+    ]
 
 
 def _unusable(table: Table, columns: Mapping[str, str], faults: Counter[str]) -> UserError:

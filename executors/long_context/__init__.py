@@ -19,8 +19,9 @@ from executors.long_context.knowledge import Knowledge, read_knowledge
 from executors.long_context.predictor import LongContextPredictor, Setup
 from executors.messages import FROM_PASSAGES, TEXT_TASKS, answer_tokens, instruction_for
 from executors.models import LanguageModel, alias_of, aliases, load_language_model, name_problems
-from executors.retriever import SMALL, documents_language, speaks
 from executors.retriever.documents import folder_problems, skipped_notes
+from executors.retriever.languages import documents_language, speaks
+from executors.retriever.params import SMALL
 
 __all__ = ["LongContextExecutor", "LongContextParams", "LongContextPredictor", "Room", "build_long_context"]
 

@@ -27,7 +27,7 @@ from executors.long_context.knowledge import Knowledge, changes
 from executors.long_context.sources import Sections, read_marks
 from executors.messages import answer_tokens, chat
 from executors.models import Completion, LanguageModel, load_language_model
-from executors.retriever.documents import Document
+from executors.retriever.documents import Document, Part
 
 SPEC = "long_context.json"
 FRAME_AIR = 16  # tokens more than its parts that a prompt may have
@@ -150,7 +150,8 @@ def _setup(read: dict[str, Any]) -> Setup:
 
 
 def _knowledge(read: dict[str, Any]) -> Knowledge:
-    return Knowledge(read["folder"], tuple(Document(**d) for d in read["documents"]), read["sha256"])
+    documents = (Document(**{**d, "parts": tuple(Part(**part) for part in d["parts"])}) for d in read["documents"])
+    return Knowledge(read["folder"], tuple(documents), read["sha256"])
 
 
 def _attribution_note(counts: Counter[str]) -> list[Text]:

@@ -36,8 +36,9 @@ class Sections:
     """The sections of some documents, compared by their words."""
 
     def __init__(self, documents: Sequence[Document]) -> None:
-        self.passages = [Passage(text, d.path, heading) for d in documents for heading, text in sections(d)]
-        self._numbers = [n for n, d in enumerate(documents, 1) for _ in sections(d)]
+        found = [(n, d.path, section) for n, d in enumerate(documents, 1) for section in sections(d)]
+        self.passages = [Passage(s.text, path, s.heading, page=s.page, row=s.row) for _, path, s in found]
+        self._numbers = [n for n, _, _ in found]
         self._terms = [frozenset(terms(f"{p.heading}\n{p.text}")) for p in self.passages]
         have = Counter(term for there in self._terms for term in there)
         self._weights = {term: math.log((1 + len(self.passages)) / count) for term, count in have.items()}

@@ -18,13 +18,16 @@ from executors.models.catalogue import alias_of, name_problems
 from executors.models.device import choose_device, prepare_torch, prepare_transformers
 from executors.models.fetch import resolve
 from executors.models.folder import weights_sha256
+from executors.models.packing import batches
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BATCH_ROWS = 16  # on a CPU a third faster than 64: less padding, and it stays in the cache
-BATCH_ROWS_GPU = 256
+BATCH_TOKENS = 512  # on a CPU 1.1 to 1.5 times as fast as 16 texts: what a layer makes of them stays in the cache
+BATCH_TOKENS_GPU = 65_536
+BATCH_ROWS = 256
 CHUNK_ROWS = 256  # texts between two progress events
+MEASURED_ROWS = 4096  # texts whose tokens are counted at once
 
 Role = Literal["query", "document"]
 Pooling = Literal["mean", "cls"]
@@ -50,16 +53,28 @@ class Embedder:
 
         `role` matters for encoders that were trained to tell questions from documents.
         """
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+        given = [self._prompts.get(role, "") + text for text in texts]
         out = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        size = BATCH_ROWS if self._model.device.type == "cpu" else BATCH_ROWS_GPU
-        for start in range(0, len(order), CHUNK_ROWS):
-            rows = order[start : start + CHUNK_ROWS]
-            given = [self._prompts.get(role, "") + texts[i] for i in rows]
-            vectors = self._model.encode(given, batch_size=size, show_progress_bar=False, prompt="")
+        done = told = 0
+        most = BATCH_TOKENS if self._model.device.type == "cpu" else BATCH_TOKENS_GPU
+        for rows in batches(self._lengths(given), 0, most, BATCH_ROWS):
+            batch = [given[row] for row in rows]
+            vectors = self._model.encode(batch, batch_size=len(batch), show_progress_bar=False, prompt="")
             out[rows] = _unit(np.asarray(vectors, dtype=np.float32))
-            report(Event("embed", min(start + CHUNK_ROWS, len(order)), len(order)))
+            done += len(rows)
+            if done - told >= CHUNK_ROWS or done == len(texts):
+                told = done
+                report(Event("embed", done, len(texts)))
         return out
+
+    def _lengths(self, given: Sequence[str]) -> list[int]:
+        """Tokens of each text as the encoder takes it: with those around it, cut at its window."""
+        lengths: list[int] = []
+        for start in range(0, len(given), MEASURED_ROWS):
+            part = list(given[start : start + MEASURED_ROWS])
+            found = self._model.tokenizer(part, truncation=True, max_length=self.window, verbose=False)["input_ids"]
+            lengths += map(len, found)
+        return lengths
 
     def pooled(self, pooling: Pooling) -> Embedder:
         """This encoder with another pooling, sharing its weights. Raises `UserError` where it has none to replace."""

@@ -131,12 +131,17 @@ def is_complete(folder: Path) -> bool:
 
 
 def weights_sha256(folder: Path) -> str:
-    """One SHA-256 for all weights of `folder`: what tells two models of the same name and size apart."""
+    """One SHA-256 for all weights of `folder`: what tells two models of the same name and size apart.
+
+    The manifest's word is taken for files that are no newer than it, so that only what may have changed is read whole.
+    """
     manifest = read_manifest(folder)
+    written = (folder / MANIFEST).stat().st_mtime_ns if manifest else 0
     listed = manifest["files"] if manifest else {}
     paths = _weight_files(folder)
     if not paths:
         zh = Problem(f"{folder}：缺少权重（*.safetensors）", "请给出含有模型的文件夹")
         raise UserError(f"{folder}: no weights (*.safetensors)", "name a folder that holds a model", zh)
-    hashes = [listed[p.name]["sha256"] if p.name in listed else sha256(p) for p in paths]
+    known = {p: listed[p.name]["sha256"] for p in paths if p.name in listed and p.stat().st_mtime_ns <= written}
+    hashes = [known.get(p) or sha256(p) for p in paths]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -9,6 +9,7 @@ same call has the same answer. Endpoints: see `endpoint`.
 from __future__ import annotations
 
 import itertools
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ PACK_TOKENS_GPU = 4096  # where a pass costs about the same from 1 to some thous
 SHARED_AT_LEAST = 8  # tokens; a shorter common beginning is not worth a pass of its own
 ALONE_AT_LEAST = 256  # tokens of a prompt asked by itself, from which the next one may gain by what is kept of it
 QUIET = {"verbose": False}  # a prompt beyond the window is our own matter: counted, refused or shortened
+PRIVATE = range(0xE000, 0xF8FF)  # characters that stand for nothing
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
 
 
@@ -99,26 +101,52 @@ class LanguageModel(ABC):
 def encode_chat(tokenizer: Any, chat: Chat) -> list[int]:
     """Token ids of `chat` up to where the answer begins, by the tokenizer's chat template.
 
-    Training and prediction both go through here. A model without a template gets plain ``Role: text`` lines.
+    Training and prediction both go through here. Names of special tokens within a message are plain text, see
+    `_written_marks`. A model without a template gets plain ``Role: text`` lines.
     """
     messages = [dict(m) for m in chat]
+    marks = _written_marks(tokenizer, "\n".join(m["content"] for m in messages))
+    if marks:
+        cut = next(sign for sign in map(chr, PRIVATE) if all(sign not in m["content"] for m in messages))
+        messages = [{**m, "content": cut.join(marks.split(m["content"]))} for m in messages]
     if tokenizer.chat_template:
         # enable_thinking: answers are short here; templates that do not know the switch ignore it
-        encoded = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, enable_thinking=False, tokenizer_kwargs=QUIET
-        )
+        settings = {"add_generation_prompt": True, "enable_thinking": False}
+        if marks:
+            text = tokenizer.apply_chat_template(messages, tokenize=False, **settings)
+            return _encode_parts(tokenizer, text.split(cut))
+        encoded = tokenizer.apply_chat_template(messages, tokenizer_kwargs=QUIET, **settings)
         ids: list[int] = encoded["input_ids"]
         return ids
-    lines = [f"{m['role'].capitalize()}: {m['content']}\n" for m in messages]
-    plain: list[int] = tokenizer("".join([*lines, "Assistant:"]), **QUIET)["input_ids"]
-    return plain
+    text = "".join([*(f"{m['role'].capitalize()}: {m['content']}\n" for m in messages), "Assistant:"])
+    first, *rest = text.split(cut) if marks else [text]
+    plain: list[int] = tokenizer(first, **QUIET)["input_ids"]
+    return [*plain, *_encode_parts(tokenizer, rest)]
 
 
 def encode_answer(tokenizer: Any, answer: str) -> list[int]:
     """Token ids of an answer as it follows `encode_chat`, with the token that ends it."""
     text = answer if tokenizer.chat_template else f" {answer}"
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return [*ids, tokenizer.eos_token_id]
+    marks = _written_marks(tokenizer, text)
+    return [*_encode_parts(tokenizer, marks.split(text) if marks else [text]), tokenizer.eos_token_id]
+
+
+def _written_marks(tokenizer: Any, text: str) -> re.Pattern[str] | None:
+    """The places after the first sign of each special token's name in `text`; None where there is none.
+
+    A document, a question or an answer that has the name of a special token written in it must not become one, or it
+    could end its turn and begin another. Cut at that place, the name is encoded as the plain text it is.
+    """
+    names = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    found = [name for name in names if len(name) > 1 and name.strip() and name in text]
+    if not found:
+        return None
+    return re.compile("|".join(f"(?<={re.escape(name[0])})(?={re.escape(name[1:])})" for name in found))
+
+
+def _encode_parts(tokenizer: Any, parts: Sequence[str]) -> list[int]:
+    """Token ids of a text in parts that are encoded each by itself."""
+    return [i for part in parts for i in tokenizer(part, add_special_tokens=False, **QUIET)["input_ids"]]
 
 
 def load_causal(name: str, report: Reporter = silent) -> tuple[Any, Any]:

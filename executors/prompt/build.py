@@ -96,7 +96,12 @@ class Builder:
     def resolved(self, params: PromptParams) -> PromptParams:
         """`params` with the number of demonstrations, and without a calibration that cannot be."""
         shots = params.shots if params.shots is not None else default_shots(self.job)
-        params = replace(params, shots=min(shots, len(self.job.rows)), stop=tuple(params.stop))
+        params = replace(
+            params,
+            shots=min(shots, len(self.job.rows)),
+            stop=tuple(params.stop),
+            requirements=tuple(params.requirements),
+        )
         return replace(params, calibration="none") if params.candidates == "shown" else params
 
     def _fixed(self, params: PromptParams, barred: frozenset[str]) -> tuple[Row, ...]:

@@ -26,9 +26,10 @@ Change = dict[str, Any]
 
 
 def candidates(
-    base: PromptParams, given: frozenset[str], task: str, labels: int, rows: int, grounded: bool
+    base: PromptParams, given: frozenset[str], task: str, labels: int, rows: int, grounded: bool, scores: bool
 ) -> list[PromptParams]:
-    """The prompts to compare, `base` first, each once. `rows` are those demonstrations may be taken from."""
+    """The prompts to compare, `base` first, each once. `rows` are those demonstrations may be taken from; `scores`:
+    whether the model tells how likely a text is."""
     found = {_key(base): base}
     if base.demonstrations or (base.shots == 0 and "shots" in given):
         given |= CHOICE  # the user's own are shown whatever these say, and of none nothing can be chosen
@@ -37,7 +38,7 @@ def candidates(
     for change in _changes(task, labels, rows, grounded):
         allowed = {name: value for name, value in change.items() if name not in given}
         other = _without_idle(replace(base, **allowed), base)
-        if (other.shots or 0) <= rows:
+        if (other.shots or 0) <= rows and (scores or other.answers == "written"):
             found.setdefault(_key(other), other)
     return list(found.values())
 

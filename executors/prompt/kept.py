@@ -12,6 +12,7 @@ from typing import Any
 from executors.base import Prediction, Usage, to_dict
 from executors.prompt.labels import LabelScores
 from executors.prompt.params import PromptParams
+from executors.trials import append_line, whole_lines
 
 Outcome = LabelScores | Prediction
 """What a model said of one row: how likely it finds each label, or an answer."""
@@ -45,19 +46,7 @@ class KeptOutcomes:
     def write(self, candidate: str, outcomes: dict[str, Outcome], seconds: float, tokens: Sequence[int]) -> None:
         found = {name: asdict(outcome) for name, outcome in outcomes.items()}
         line = {"candidate": candidate, "seconds": seconds, "tokens": list(tokens), "outcomes": found}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file; one that a kill cut off is dropped, from the file as well: the next would join it."""
-    raw = path.read_bytes() if path.is_file() else b""
-    whole = raw[: raw.rfind(b"\n") + 1]
-    if whole != raw:
-        with path.open("r+b") as out:
-            out.truncate(len(whole))
-    return whole.splitlines()
+        append_line(self._path, line)
 
 
 def _outcome(record: dict[str, Any]) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,14 @@ def held_out(plan: Plan) -> tuple[Row, ...]:
     return load_dataset(plan.data, plan.task, plan.seed).test
 
 
-def read_plan(folder: Path) -> Plan:
-    """The plan a run's artifact was made by. Raises `UserError`: not finished, broken, not a run of prompting."""
+def read_plan(folder: Path, methods: Collection[str] = (METHOD,)) -> Plan:
+    """The plan a run's artifact was made by. Raises `UserError`: not finished, broken, not of one of `methods`."""
     try:
         raw: dict[str, Any] = dict(read_about(folder)["plan"])
         plan = Plan(**{**raw, "data": DataSpec(**raw["data"])})
     except (ValueError, KeyError, TypeError) as error:
         raise broken(folder / "artifact" / "about.json", error) from error
-    if plan.executor == METHOD:
+    if plan.executor in methods:
         return plan
     raise UserError(
         f"{folder.name} is a run of '{plan.executor}', which has no prompt of its own to show",

@@ -13,6 +13,7 @@ from executors.base import Input, Plan, Problem, Row, UserError, did_you_mean
 
 Selection = Literal["random", "balanced", "nearest", "nearest_balanced", "diverse"]
 Order = Literal["shuffled", "nearest_last", "nearest_first"]
+REQUIREMENTS = ("format", "style")  # what an answer must also be, as `knowledge/wordings.yaml` puts it
 NEARBY = frozenset({"nearest", "nearest_balanced", "diverse"})  # selections that differ from input to input
 SPEC = "prompt.json"
 SCHEMA = 2
@@ -39,6 +40,7 @@ class PromptParams:
     wording: str = "plain"  # a template of `knowledge/wordings.yaml`
     instruction: str = ""  # empty: drafted for the task
     descriptions: Mapping[str, str] = field(default_factory=dict)  # label -> what it stands for
+    requirements: Sequence[str] = ()  # of `REQUIREMENTS`: a sentence each at the end of the drafted instruction
     cue: str = ""  # the word before the answer in wordings that have one; empty: the task's
     demonstrations: str = ""  # a file of demonstrations written by hand, used as they stand
     candidates: Literal["all", "shown"] = "all"
@@ -110,7 +112,8 @@ def read_prompt(path: Path) -> Prompt:
 
 
 def _prompt(read: dict[str, Any]) -> Prompt:
-    read["params"] = PromptParams(**{**read["params"], "stop": tuple(read["params"]["stop"])})
+    lists = {name: tuple(read["params"][name]) for name in ("stop", "requirements")}
+    read["params"] = PromptParams(**{**read["params"], **lists})
     read["demonstrations"] = tuple(
         Row(r["id"], Input(**r["input"]), tuple(r["targets"]), r["source"]) for r in read["demonstrations"]
     )
@@ -124,6 +127,7 @@ def param_problems(params: PromptParams, plan: Plan) -> list[Problem]:
     return [
         *_number_problems(params),
         *_wording_problems(params, plan.task),
+        *_requirement_problems(params),
         *_file_problems(params),
         *_fit_problems(params, plan.task),
     ]
@@ -156,6 +160,21 @@ def _wording_problems(params: PromptParams, task: str) -> list[Problem]:
     zh = Problem(f"params.wording：{task} 没有措辞“{params.wording}”{meant_zh}", f"可用的措辞：{listed}")
     message = f"params.wording: {task} has no wording '{params.wording}'{meant}"
     return [Problem(message, f"wordings: {listed}", zh)]
+
+
+def _requirement_problems(params: PromptParams) -> list[Problem]:
+    known = ", ".join(REQUIREMENTS)
+    return [
+        Problem(
+            f"params.requirements: no requirement '{name}'{did_you_mean(str(name), REQUIREMENTS)}",
+            f"requirements: {known}",
+            Problem(
+                f"params.requirements：没有要求“{name}”{did_you_mean(str(name), REQUIREMENTS, 'zh')}", f"可用：{known}"
+            ),
+        )
+        for name in params.requirements
+        if name not in REQUIREMENTS
+    ]
 
 
 def _file_problems(params: PromptParams) -> list[Problem]:

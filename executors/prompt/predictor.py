@@ -20,15 +20,14 @@ from executors.prompt.demonstrations import Demonstrations, Nearby, Neighbour
 from executors.prompt.labels import LabelScores, average, is_tied, votes
 from executors.prompt.params import SCHEMA, SPEC, Prompt, read_prompt
 from executors.prompt.reasoning import final_answer
-from executors.prompt.record import SearchRecord
 from executors.prompt.schemas import Schema
 from executors.prompt.spoken import match_label
 from executors.prompt.structured import Structured, complete, repair_notes
 from executors.prompt.wording import Renderer
 from executors.retriever.reader import Reader
+from executors.trials import RECORD, SearchRecord
 
 POOL = "demonstrations"
-RECORD = "search.json"
 ALIKE = 1.0  # the similarity of demonstrations that are the same for every input
 
 
@@ -158,7 +157,7 @@ class PromptPredictor(Predictor):
         found = []
         for n, one in enumerate(asked, 1):
             passage = Passage(one.given.context, "")
-            text = self._reader.extract(one.given.text, [passage]) if one.given.context else ""
+            text = self._reader.extract(one.given.text, [passage]).text if one.given.context else ""
             self.budget.counts.empty += not text
             found.append(Prediction(text))
             report(Event("predict", n, len(asked)))

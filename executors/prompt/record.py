@@ -1,6 +1,6 @@
-"""What a search leaves behind: every trial, what was chosen and why, and what its guards found.
+"""What the guards of a search for a prompt find.
 
-Guards. The label-order trap: with some demonstrations and orders a model answers with the last label it saw, or with
+The label-order trap: with some demonstrations and orders a model answers with the last label it saw, or with
 one label whatever is asked (Lu et al. 2022; Zhao et al. 2021). The collapse: beyond what a model was trained to read,
 more demonstrations bring accuracy down to chance. Either is found on the development rows, kept out of the choice,
 and told.
@@ -14,53 +14,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from executors.base import Row, Text
+from executors.trials import Trial
 
 SAME = 0.9  # share of the answers that are one label, from which on it is a trap ...
 OFTEN = 0.7  # ... where at most this share of the rows has it
 ERRORS = 2.0  # standard errors by which fewer demonstrations must beat chance, before more of them count as collapsed
 READINGS = frozenset({"calibration", "neighbours"})  # ways to read the same answers
 SPREAD = 0.10  # of the score, by which orders of demonstrations must differ to be told
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One prompt on the first `rows` development rows. `score` is the task's metric; `tie` decides between equals.
-
-    `changes` are its parameters that differ from the plan's; `flags`: last_label, one_label, collapse, cut.
-    """
-
-    changes: Mapping[str, Any]
-    rung: int
-    rows: int
-    score: float
-    tie: float
-    seconds: float  # of the model's work on these rows, in all rungs so far
-    tokens: float  # of a prompt, in the mean
-    kept: bool = False
-    flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SearchRecord:
-    """A search in full. `stopped`: "finished", or "budget" where the time was up first."""
-
-    metric: str
-    higher_is_better: bool
-    development_rows: int
-    training_rows: int
-    chance: float
-    budget_seconds: float
-    seconds: float
-    stopped: str
-    candidates: int
-    trials: tuple[Trial, ...]
-    chosen: Mapping[str, Any]
-    score: float
-    plain: float | None  # of the plan's own prompt, on the same rows where it came so far
-    floor: float | None  # of the answer of the nearest training row
-    members: tuple[Mapping[str, Any], ...] = ()  # the prompts averaged with the chosen one
-    guards: tuple[Text, ...] = ()
-    schema_version: int = 1
 
 
 @dataclass(frozen=True)

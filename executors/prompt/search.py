@@ -14,9 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from executors.base import Event, Job, Prediction, Row, Text, to_dict
+from executors.base import Event, Job, Prediction, Row, Text
 from executors.data.near import find_leaks, find_twins
 from executors.metrics import HIGHER_IS_BETTER
 from executors.metrics import score as score_rows
@@ -28,7 +27,8 @@ from executors.prompt.kept import KeptOutcomes, Outcome, candidate_name
 from executors.prompt.labels import LabelScores, average, prior
 from executors.prompt.params import PromptParams, given_names
 from executors.prompt.predictor import PromptPredictor
-from executors.prompt.record import SearchRecord, Seen, Trial, guard_notes, mark_collapse, trap_flags
+from executors.prompt.record import Seen, guard_notes, mark_collapse, trap_flags
+from executors.trials import SearchRecord, Trial, changes
 
 FIRST_ROWS = 16  # of the first round
 MOST_ROWS = 256  # development rows at most
@@ -102,9 +102,9 @@ class Search:
         job, free = self.job, len(self.job.rows) - len(self.barred)
         grounded = any(row.input.context for row in job.rows[:100])
         base = self.builder.resolved(self.base)  # else a candidate with as many demonstrations would be it again
-        found = candidates(base, self.given, job.plan.task, len(job.labels), free, grounded)
-        extracts = self.builder.model.can_score and self.builder.lang == "en"
-        return [params for params in found if params.answers == "written" or extracts]
+        scores = self.builder.model.can_score
+        found = candidates(base, self.given, job.plan.task, len(job.labels), free, grounded, scores)
+        return [params for params in found if params.answers == "written" or self.builder.lang == "en"]
 
     # -- a round -----------------------------------------------------------------------------------------
 
@@ -337,12 +337,6 @@ def development_rows(builder: Builder) -> list[Row]:
 def can_search(builder: Builder) -> bool:
     """Whether there are rows enough to compare prompts at all."""
     return len(builder.showable) // 2 >= LEAST_ROWS
-
-
-def changes(params: PromptParams, base: PromptParams) -> dict[str, Any]:
-    """The parameters of one prompt that differ from the plan's."""
-    here, before = to_dict(params), to_dict(base)
-    return {name: value for name, value in here.items() if value != before[name]}
 
 
 def _confidence(rows: Sequence[Row], predictions: Sequence[Prediction]) -> float:

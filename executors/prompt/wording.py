@@ -84,7 +84,7 @@ def spelling(labels: Sequence[str], wording: Wording) -> Mapping[str, str]:
 def draft_instruction(
     task: str, labels: Sequence[str], params: PromptParams, lang: str, *, grounded: bool, listed: bool = True
 ) -> str:
-    """The system's text: what to do, the labels and what they stand for, and that passages are data.
+    """The system's text: what to do, the labels and what they stand for, what else is required, passages being data.
 
     `listed` False leaves the labels out: where they are too many for the window.
     """
@@ -99,6 +99,8 @@ def draft_instruction(
         text = instruction_for(task, tuple(written.values()), lang)
     parts = [text + (FROM_PASSAGES[lang] if grounded and not params.instruction else "")]
     parts += [f"- {written.get(label, label)}: {told}" for label, told in params.descriptions.items()]
+    if not params.instruction:
+        parts += [_knowledge()["requirements"][name][lang] for name in params.requirements]
     if params.chain_of_thought:
         parts.append(steps_instruction(task, lang))
     return "\n".join(parts)

@@ -1,9 +1,10 @@
 """Reading: from retrieved passages to an answer.
 
-Three readers. `generate`: the model writes, with the passages in its prompt. `extract`: the answer is the words of
+Two readers that copy, and so cite the passage they copy from. `extract`: the answer is the words of
 the passages that the model finds most likely as the answer to this question, compared with how likely they are as an
 answer to any question (domain-conditional PMI, Holtzman et al. 2021): small models read far better than they write.
-`quote`: the best sentence as it stands, for languages the model does not speak.
+`quote`: the best sentence as it stands, for languages the model does not speak. Not covered here: answers that the
+model writes, see `predictor`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from executors.base import Input, Passage
 from executors.messages import chat
 from executors.models import Embedder, LanguageModel
+from executors.models.embed import Role
 from executors.retriever.lexical import overlap, terms
 from executors.retriever.splitting import sentences
 
@@ -43,10 +45,19 @@ class Sentence:
     text: str
     before: str
     heading: str
+    number: int  # of its passage, from 1
 
     @property
     def headed(self) -> str:
         return f"{self.heading}\n{self.text}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An answer in the words of a passage. `number`: of that passage, from 1; 0 where there was none to read."""
+
+    text: str
+    number: int = 0
 
 
 class Reader:
@@ -55,27 +66,27 @@ class Reader:
     def __init__(self, model: LanguageModel | None, embedder: Embedder | None) -> None:
         """`model` is needed to extract; without `embedder` sentences are compared by their words."""
         self._model, self._embedder = model, embedder
-        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._vectors: dict[tuple[Role, str], NDArray[np.float32]] = {}
 
-    def quote(self, question: str, passages: Sequence[Passage]) -> str:
+    def quote(self, question: str, passages: Sequence[Passage]) -> Reading:
         """The best sentence of the passages; empty without passages."""
         ranked = self.rank(question, passages)
-        return ranked[0][0].text if ranked else ""
+        return Reading(ranked[0][0].text, ranked[0][0].number) if ranked else Reading("")
 
-    def extract(self, question: str, passages: Sequence[Passage]) -> str:
+    def extract(self, question: str, passages: Sequence[Passage]) -> Reading:
         """The words of the best sentence most likely to be the answer; all of it where no words could be one.
 
         One sentence is read closely: reading the second as well took twice as long and answered no better.
         """
         ranked = self.rank(question, passages)
         if not ranked:
-            return ""
+            return Reading("")
         sentence = ranked[0][0]
         spans = answer_spans(sentence.text)
         if not spans:
-            return sentence.text
+            return Reading(sentence.text, sentence.number)
         likelihoods = self._likelihoods(question, sentence, spans)
-        return spans[likelihoods.index(max(likelihoods))]
+        return Reading(spans[likelihoods.index(max(likelihoods))], sentence.number)
 
     def _likelihoods(self, question: str, sentence: Sentence, spans: Sequence[str]) -> list[float]:
         assert self._model is not None
@@ -88,26 +99,31 @@ class Reader:
 
     def rank(self, question: str, passages: Sequence[Passage]) -> list[tuple[Sentence, float]]:
         """The sentences of the passages with their nearness to the question, nearest first."""
-        found = list(dict.fromkeys(s for passage in passages for s in passage_sentences(passage)))
+        first: dict[tuple[str, str, str], Sentence] = {}  # passages of one section overlap
+        for number, passage in enumerate(passages, 1):
+            for sentence in passage_sentences(passage, number):
+                first.setdefault((sentence.text, sentence.before, sentence.heading), sentence)
+        found = list(first.values())
         near = np.array([overlap(question, s.headed) for s in found], dtype=np.float64)
         if self._embedder is not None and found:
-            asked = self._embedder.embed([question], role="query")[0]
+            asked = self._embedded([question], "query")[0]
             near += self._embedded([s.text for s in found]) @ asked + self._embedded([s.headed for s in found]) @ asked
         order = np.argsort(-near, kind="stable")
         return [(found[i], float(near[i])) for i in order]
 
-    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _embedded(self, texts: Sequence[str], role: Role = "document") -> NDArray[np.float32]:
         assert self._embedder is not None
-        new = list(dict.fromkeys(text for text in texts if text not in self._vectors))
+        new = list(dict.fromkeys(text for text in texts if (role, text) not in self._vectors))
         if new:
-            self._vectors.update(zip(new, self._embedder.embed(new), strict=True))
-        return np.stack([self._vectors[text] for text in texts])
+            vectors = self._embedder.embed(new, role=role)
+            self._vectors.update(((role, text), vector) for text, vector in zip(new, vectors, strict=True))
+        return np.stack([self._vectors[role, text] for text in texts])
 
 
-def passage_sentences(passage: Passage) -> list[Sentence]:
+def passage_sentences(passage: Passage, number: int) -> list[Sentence]:
     """The sentences of one passage in order."""
     texts = sentences(passage.text)
-    return [Sentence(text, texts[n - 1] if n else "", passage.heading) for n, text in enumerate(texts)]
+    return [Sentence(text, texts[n - 1] if n else "", passage.heading, number) for n, text in enumerate(texts)]
 
 
 def answer_spans(sentence: str) -> list[str]:

@@ -1,63 +1,116 @@
-"""Documents to passages: at headings, then by the embedder's tokens, at sentences where one must be cut.
+"""Documents to passages: at headings, pages and rows, then by the embedder's tokens, at sentences if one must be cut.
 
-A passage carries its heading path, so that "How long?" under "Warranty > Batteries" can be found. The cells of a
-table are named by their column, so that a row can be read without its head.
+A passage carries its heading path, so that "How long?" under "Warranty > Batteries" can be found, and its page or row.
+The cells of a table are named by their column, so that a row can be read without its head. How a document is split
+depends on nothing but that document.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from executors.base import Passage
-from executors.retriever.documents import Document, heading_lines
+from executors.retriever.documents.model import Document, Part
+from executors.retriever.documents.tables import CELL, named_cells
+from executors.retriever.documents.text import FENCE, Heading, heading_lines, unwrapped
 
-SEPARATORS = ["\n\n", "\n", "。", "！", "？", "；", ". ", "! ", "? ", "; ", "，", ", ", " ", ""]
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？；])\s*|\n+")
+SHORTENED = "".join(rf"(?<!\b{word}\.)" for word in (r"e\.g", r"i\.e", "Dr", "Mr", "Ms", "Mrs", "Prof", "vs", "Fig"))
+STOP = rf"(?:(?<=[.!?]){SHORTENED}|(?<=[.!?][\"'”’)\]]))\s+"  # a full stop, and the marks that close with it
+STOP_ZH = r"(?:(?<=[。！？；…])|(?<=[。！？；…][”’」』）]))(?![”’」』）。！？；…])"
+SEPARATORS = [  # tried in order: paragraphs, lines and rows, cells, sentences, clauses, words, characters
+    r"\n{2,}",
+    r"\n",
+    r" \| ",
+    f"{STOP}|{STOP_ZH}",
+    r"(?<=[;:])\s+|(?<=[，、：])",
+    r"(?<=,)\s+",
+    r"\s+",
+    "",
+]
+SENTENCE_END = re.compile(rf"{STOP}|{STOP_ZH}\s*|\n+")
 RULE = re.compile(r"^\|?\s*:?-{2,}:?\s*(\|\s*:?-{2,}:?\s*)*\|?\s*$")
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-CELL = " | "
+BORDER = re.compile(r"(?<!\\)\|")
 
 Count = Callable[[str], int]
+
+
+@dataclass(frozen=True)
+class Section:
+    """The text under one heading, of one page or row where the document has them. `heading` is the path to it."""
+
+    heading: str
+    text: str
+    page: int | None = None
+    row: int | None = None
 
 
 def split_documents(documents: Sequence[Document], count: Count, limit: int, overlap: int) -> list[Passage]:
     """Passages of at most `limit` tokens with their heading, `overlap` tokens repeated where a section is cut."""
     passages = []
     for document in documents:
-        for heading, text in sections(document):
-            room = max(limit - count(heading), limit // 2)
-            passages += [Passage(piece, document.path, heading) for piece in _pieces(text, count, room, overlap)]
+        heading, size = "", 0
+        for section in sections(document):
+            if section.heading != heading:
+                heading, size = section.heading, count(section.heading)
+            room = max(limit - size, limit // 2)
+            passages += [
+                Passage(piece, document.path, heading, page=section.page, row=section.row)
+                for piece in _pieces(section.text, count, room, overlap)
+            ]
     return passages
 
 
-def sections(document: Document) -> list[tuple[str, str]]:
-    """(heading path, text) of each section that has text; the path begins with the document's title."""
-    lines = document.text.splitlines()
-    marks = list(heading_lines(lines))
-    found, path, start = [], [document.title], 0
-    for number, level, name in [*marks, (len(lines), 1, "")]:
-        body = readable("\n".join(lines[start:number]))
-        if body:
-            found.append((" > ".join(dict.fromkeys(p for p in path if p)), body))
-        path = [*(path + [""] * 6)[: max(level - 1, 1)], plain(name)] if level > 1 else [plain(name) or document.title]
-        start = number + 1
+def sections(document: Document) -> list[Section]:
+    """Each section that has text, in order; its path begins with the document's title and goes on over pages."""
+    found, path = [], [document.title]
+    for part in document.parts or (Part(document.text),):
+        for heading, text in _sections_of(part, path, document.title):
+            found.append(Section(heading, text, part.page, part.row))
     return found
 
 
+def _sections_of(part: Part, path: list[str], title: str) -> Iterator[tuple[str, str]]:
+    """(heading path, text) of what has text in one part; `path` is the one it begins under, and is kept up to date."""
+    if part.row is not None:  # a cell's text is no Markdown
+        yield _shown(path), part.text.strip()
+        return
+    lines, start = part.text.splitlines(), 0
+    for begin, end, level, name in [*heading_lines(lines), Heading(len(lines), len(lines), 0, "")]:
+        body = readable("\n".join(lines[start:begin]))
+        if body:
+            yield _shown(path), body
+        if level == 1:
+            path[:] = [plain(name) or title]
+        elif level > 1:
+            path[:] = [*(path + [""] * 6)[: level - 1], plain(name)]
+        start = end
+
+
+def _shown(path: Sequence[str]) -> str:
+    return " > ".join(dict.fromkeys(name for name in path if name))
+
+
 def readable(text: str) -> str:
-    """Markdown as a reader sees it: links by their text, table rows with the name of each column."""
+    """Markdown as a reader sees it: links by their text, table rows with the name of each column, sentences in one
+    line."""
     out: list[str] = []
     head: list[str] | None = None
-    lines = text.splitlines()
+    fenced = False
+    lines = unwrapped(text.splitlines())
     for number, line in enumerate(lines):
+        fenced ^= bool(FENCE.match(line))
         following = lines[number + 1] if number + 1 < len(lines) else ""
-        if "|" in line and "|" in following and RULE.match(following.strip()):
+        if fenced:
+            out.append(line)
+        elif "|" in line and "|" in following and RULE.match(following.strip()):
             head = _cells(line)
         elif head is not None and RULE.match(line.strip()):
             continue
         elif head is not None and "|" in line:
-            out.append(_named(head, _cells(line)))
+            out.append(named_cells(head, _cells(line)))
         else:
             head = None
             out.append(plain(line))
@@ -70,27 +123,26 @@ def plain(line: str) -> str:
 
 
 def _cells(line: str) -> list[str]:
-    return [plain(cell.strip()) for cell in line.strip().strip("|").split("|")]
-
-
-def _named(head: list[str], cells: list[str]) -> str:
-    pairs = [(head[n] if n < len(head) else "", cell) for n, cell in enumerate(cells) if cell]
-    return CELL.join(f"{name}: {cell}" if name else cell for name, cell in pairs)
+    inner = line.strip().removeprefix("|")
+    inner = inner[:-1] if inner.endswith("|") and not inner.endswith("\\|") else inner
+    return [plain(cell.strip().replace("\\|", "|")) for cell in BORDER.split(inner)]
 
 
 def _pieces(text: str, count: Count, limit: int, overlap: int) -> list[str]:
-    if count(text) <= limit:
+    if len(text) <= limit // 4 or count(text) <= limit:  # no tokenizer makes more of a character than its four bytes
         return [text]
     from langchain_text_splitters import RecursiveCharacterTextSplitter
 
     splitter = RecursiveCharacterTextSplitter(
         separators=SEPARATORS,
+        is_separator_regex=True,
         keep_separator="end",  # the default moves a full stop to the next passage
         chunk_size=limit,
         chunk_overlap=min(overlap, limit // 2),
         length_function=count,
     )
-    return [piece.strip() for piece in splitter.split_text(text) if piece.strip()]
+    pieces = (piece.strip().removesuffix(CELL.rstrip()).strip() for piece in splitter.split_text(text))
+    return [piece for piece in pieces if piece]
 
 
 def sentences(text: str) -> list[str]:
