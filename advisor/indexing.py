@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,13 @@ LEAST_CHUNK = 16  # tokens
 
 @dataclass(frozen=True)
 class Target:
-    """What is indexed. `docs`: the folder of documents, empty where it is the index that knows; `run`: whose it is."""
+    """What is indexed. `docs`: the folder of documents, empty where it is the index that knows; `run`: whose it is;
+    `again`: the command that means it."""
 
     index: Path
     docs: str = ""
     run: str = ""
+    again: str = "advisor index DOCS"
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,10 @@ class Keeper:
             return True
         if given.compact is not None and given.compact != before.compact:
             return True
-        return weights_problem(before, self.embedder_name) is not None
+        return self._other_encoder() is not None
+
+    def _other_encoder(self) -> Problem | None:
+        return weights_problem(self.before, self.embedder_name, self.target.again) if self.before else None
 
     @property
     def moved(self) -> bool:
@@ -86,9 +92,14 @@ class Keeper:
         return self.before is not None and self.before.docs != str(self.docs.resolve())
 
     def sync(self, report: Reporter) -> Change:
-        """Bring the index up to date. Raises `UserError`, see `executors.retriever.index.sync`."""
+        """Bring the index up to date. Raises `UserError`, see `executors.retriever.index.sync`.
+
+        Another encoder is refused before it is loaded, where its weights are here to be compared.
+        """
         from executors.retriever.index import sync
 
+        if not self._given.re_embed and (other := self._other_encoder()):
+            raise _named(other, self.target.index)
         if self._embedder is None and self.embedder_name:
             self._embedder = load(self.embedder_name, report)
         given = self._given
@@ -160,12 +171,13 @@ def find_target(name: str, out: str | None = None) -> Target:
     Raises `UserError`: nothing of these, a run without an index, another program's store, `out` where it is fixed.
     """
     path = Path(name)
+    again = " ".join(["advisor index", shlex.quote(name), *(["--out", shlex.quote(out)] if out else [])])
     if path.exists() and not (path / "artifact").is_dir():
-        return _of_path(path, name, out)
+        return replace(_of_path(path, name, out), again=again)
     if not path.exists() and (os.sep in name or path.suffix):  # a path, so no id of a run
         zh = Problem(f"没有文件夹 {name}", "请检查路径；也可给出运行的编号：advisor runs")
         raise UserError(f"there is no folder {name}", "check the path, or give a run: advisor runs", zh)
-    return _of_run(runs.find_run(name), out)
+    return replace(_of_run(runs.find_run(name), out), again=again)
 
 
 def _of_path(path: Path, name: str, out: str | None) -> Target:
@@ -193,6 +205,12 @@ def _of_run(folder: Path, out: str | None) -> Target:
 def _fixed_place(why: str, zh: str) -> UserError:
     hint = "leave --out out, or index the folder of documents"
     return UserError(f"--out: {why}", hint, Problem(f"--out：{zh}", "请去掉 --out，或对文档文件夹建立索引"))
+
+
+def _named(problem: Problem, index: Path) -> UserError:
+    """The problem of an index, saying which."""
+    zh = problem.told("zh")
+    return UserError(f"{index}: {problem.message}", problem.hint, Problem(f"{index}：{zh.message}", zh.hint))
 
 
 def _no_docs(target: Target) -> UserError:
@@ -294,21 +312,17 @@ def load(name: str, report: Reporter) -> Embedder:
     return load_embedder(name, report)
 
 
-def weights_problem(manifest: Manifest, name: str) -> Problem | None:
+def weights_problem(manifest: Manifest, name: str, again: str) -> Problem | None:
     """Whether the encoder `name` of this machine is not the one that made the vectors; by its weights, unloaded.
 
-    None also where its weights are not here: who loads it then finds out.
+    None also where its weights are not here: who loads it then finds out. `again`: the command that means the index.
     """
     from executors.models.fetch import locate
     from executors.models.folder import weights_sha256
 
     made_by = manifest.embedder
     if made_by is None:
-        return (
-            Problem(f"made without an encoder, not by {name}", zh=Problem(f"建立时没有编码器，而不是 {name}"))
-            if name
-            else None
-        )
+        return _without(name, again) if name else None
     try:
         folder = locate(name)
         found = weights_sha256(folder) if folder else made_by.sha256
@@ -317,9 +331,16 @@ def weights_problem(manifest: Manifest, name: str) -> Problem | None:
     if found == made_by.sha256:
         return None
     made, here = f"{made_by.sha256[:12]}…", f"{found[:12]}…"
+    command = f"{again} --embedder {shlex.quote(name)} --re-embed"
+    told = f"its vectors were made by {made_by.name} (weights {made}), not by {name} as it is here (weights {here})"
     zh = Problem(
-        f"向量由 {made_by.name}（权重 {made}）生成，与本机的 {name}（{here}）不同",
-        "请恢复原来的权重，或重新生成向量：--re-embed",
+        f"其向量由 {made_by.name}（权重 {made}）生成，与本机的 {name}（权重 {here}）不同",
+        f"请改用原来的编码器，或重新生成向量：{command}",
     )
-    told = f"the vectors were made by {made_by.name} (weights {made}), not by {name} as it is here ({here})"
-    return Problem(told, "bring back the former weights, or embed anew: --re-embed", zh)
+    return Problem(told, f"use {made_by.name} as it was, or embed anew: {command}", zh)
+
+
+def _without(name: str, again: str) -> Problem:
+    command = f"{again} --embedder {shlex.quote(name)} --re-embed"
+    zh = Problem(f"该索引没有向量，{name} 无法使用", f"生成向量：{command}")
+    return Problem(f"the index was made without an encoder, so {name} cannot be used", f"to embed it: {command}", zh)

@@ -21,8 +21,11 @@ EVERY = 15.0  # seconds between two lines of one stage where there is no termina
 class Progress:
     """A context manager that is also a `Reporter`."""
 
-    def __init__(self, lang: str, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
-        self._lang = lang
+    def __init__(
+        self, lang: str, console: Console, clock: Callable[[], float] = time.monotonic, *, transient: bool = False
+    ) -> None:
+        """`transient`: the bars are gone when it ends, as for one of many small jobs."""
+        self._lang, self._transient = lang, transient
         self._console = console
         self._clock = clock
         self._stage = ""
@@ -36,7 +39,8 @@ class Progress:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
             columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"))
-            self._bars = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console)
+            times = (TimeElapsedColumn(), TimeRemainingColumn())
+            self._bars = Progress(*columns, *times, console=self._console, transient=self._transient)
             self._bars.start()
         return self
 

@@ -1,4 +1,4 @@
-"""The time a plan of retrieval gives to the choice of how documents are cut and searched.
+"""What a plan of retrieval sets: the time to choose how documents are cut and searched, and how soon it abstains.
 
 The choice itself, on training questions, is `executors.retriever.chooser`: what is set stays, the rest is compared.
 """
@@ -18,10 +18,26 @@ from executors.base import DataSpec, Plan, parse_params
 if TYPE_CHECKING:
     from advisor.hardware import Range
 
+CAREFUL = 0.85  # share of answerable training questions that stay answered where a wrong answer is dear
 SECONDS, MOST_SECONDS = 60, 600  # by default, and at most where embedding the documents in every cut takes longer
 
 
 def choose_retrieval(ground: Ground) -> Chosen:
+    """How much to choose by measuring, and how soon to abstain, each with its reason."""
+    params, told = _caution(ground)
+    timed, why = _search(ground)
+    return {**params, **timed}, {**told, **why}
+
+
+def _caution(ground: Ground) -> Chosen:
+    """A lower share of questions to answer where a wrong answer is dear."""
+    cost = ground.decision.facts.get("error_cost")
+    if cost is None or cost.origin == "assumed" or cost.value != "high" or "answered" in ground.settings:
+        return {}, {}
+    return {"answered": CAREFUL}, {"answered": text("plan.careful", percent=round(100 * CAREFUL))}
+
+
+def _search(ground: Ground) -> Chosen:
     """Seconds for the choice, with the reason; none where there are too few questions to choose on."""
     from executors.retriever.chooser import LEAST
     from executors.retriever.params import RagParams

@@ -249,7 +249,7 @@ def terminal(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pexpect.sp
     monkeypatch.chdir(runs)
     monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")  # nobody here answers where the cursor is
     call = ["-m", "advisor", "chat", "last", "--lang", "en"]
-    child = pexpect.spawn(sys.executable, call, dimensions=(40, 100), timeout=30, encoding="utf-8")
+    child = pexpect.spawn(sys.executable, call, dimensions=(40, 100), timeout=90, encoding="utf-8")
     child.expect("›")
     yield child
     child.close(force=True)

@@ -328,6 +328,7 @@ def test_a_page_is_read_in_the_charset_it_is_in(encoding: str, head: str, tmp_pa
 def test_a_page_in_windows_1252_is_read_as_browsers_read_it(tmp_path: Path) -> None:
     raw = b"<meta charset=iso-8859-1><p>\x93caf\xe9\x94"
     assert "“café”" in page_text(tmp_path / "a.html", raw)
+    assert "café" in page_text(tmp_path / "a.html", "<meta charset=iso-8859-1><p>café".encode()), "declared wrongly"
 
 
 def test_a_page_keeps_what_its_reader_sees(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def test_the_model_sees_the_passage_fenced_and_the_answer() -> None:
         "Is the answer 30 days or 45 kg in Rotterdam?",  # gives it away
         "How tall is the Eiffel tower in Paris?",  # does not find its passage
         "What?",  # asks nothing
+        "How do the guarantee, the gate and the office work?",  # asks for something else than a number or a name
+        "What begins on the day of delivery of a lamp?",  # another sentence answers it
         "I cannot write questions.",
     ],
 )

@@ -12,9 +12,10 @@ import pytest
 
 from advisor.decision import Inputs
 from advisor.estimate import Rows, estimate_seconds
+from advisor.facts import Fact, Origin
 from advisor.plan import make_plan
 from advisor.profile.machine import Machine
-from advisor.retrieving import MOST_SECONDS, SECONDS
+from advisor.retrieving import CAREFUL, MOST_SECONDS, SECONDS
 from executors.base import DataSpec, Plan
 from tests.samples import DECISION
 
@@ -27,13 +28,14 @@ HERE = Machine(2, 8.0, 7.0, (), 0.0)
 def planned(workdir: Path) -> Callable[..., Plan]:
     """The plan for so many question rows, and documents of so many words."""
 
-    def make(rows: int, words: int = 100, **settings: Any) -> Plan:
+    def make(rows: int, words: int = 100, error_cost: Fact | None = None, **settings: Any) -> Plan:
         (workdir / "docs").mkdir()
         (workdir / "docs" / "a.md").write_text("The meter lasts five years. " * (words // 5))
         for name, numbers in (("qa", range(rows)), ("test", range(100, 110))):
             lines = ({"question": f"how long does meter {n} last?", "answer": f"{n} years"} for n in numbers)
             (workdir / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-        return make_plan(DECISION, Inputs("qa.jsonl", "test.jsonl", "docs"), "rag", settings)
+        facts = {**DECISION.facts, **({"error_cost": error_cost} if error_cost else {})}
+        return make_plan(replace(DECISION, facts=facts), Inputs("qa.jsonl", "test.jsonl", "docs"), "rag", settings)
 
     return make
 
@@ -50,6 +52,13 @@ def test_time_is_given_where_there_are_questions_to_choose_on(planned: Callable[
     assert "50 training questions, never on held-out ones" in told["en"]
     assert "50 个训练问题" in told["zh"]
     assert "--set search_seconds=0" in told["zh"]
+
+
+@pytest.mark.parametrize(("origin", "stricter"), [("asked", True), ("assumed", False)])
+def test_a_dear_error_makes_it_abstain_sooner(origin: Origin, stricter: bool, planned: Callable[..., Plan]) -> None:
+    plan = planned(7, error_cost=Fact("error_cost", "high", origin))
+    assert plan.params.get("answered") == (CAREFUL if stricter else None)
+    assert ("85 % of the training questions" in str(plan.reasons.get("params.answered"))) is stricter
 
 
 def test_few_questions_choose_nothing_and_that_is_said(planned: Callable[..., Plan]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from executors.base import Passage, UserError
 from executors.models import Embedder, resolve
-from executors.retriever.index import Index, build_index, embedded_text, open_index
+from executors.retriever.index import Index, Splitter, build_index, embedded_text, open_index, sync
 from executors.retriever.lexical import WordSearch, asked_terms, rarest, terms
 from executors.retriever.rerank import load_reranker, reranker_problems
 from executors.retriever.rewriting import INSTRUCTION, INSTRUCTION_ZH, rewrite
@@ -39,6 +39,23 @@ def make(folder: Path, texts: dict[str, str], embedder: Embedder | None = None) 
 def words(tmp_path: Path) -> Index:
     """An index without vectors."""
     return make(tmp_path / "words", TEXTS)
+
+
+@pytest.mark.parametrize("embedder", [None, WordEmbedder()])
+def test_an_open_searcher_answers_from_the_index_as_it_is_now(embedder: Embedder | None, tmp_path: Path) -> None:
+    docs, folder = tmp_path / "docs", tmp_path / "ix"
+    docs.mkdir()
+    (docs / "old.md").write_text("the red lamp", encoding="utf-8")
+    (docs / "kept.md").write_text("a blue door", encoding="utf-8")
+    sync(folder, docs, Splitter(), embedder, "en")
+    searcher = Searcher(open_index(folder, embedder), embedder, SearchSettings(how="lexical"))
+    assert sources(searcher.search(["red lamp"], 3)[0]) == ["old.md"]
+    assert searcher.search(["zebra"], 3) == [[]]
+    (docs / "old.md").unlink()
+    (docs / "new.md").write_text("a zebra", encoding="utf-8")
+    sync(folder, docs, Splitter(), embedder, "en")
+    assert searcher.search(["red lamp"], 3) == [[]], "a deleted file never answers again"
+    assert sources(searcher.search(["zebra"], 3)[0]) == ["new.md"], "a word that was not known before is found"
 
 
 @pytest.fixture

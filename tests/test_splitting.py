@@ -140,7 +140,7 @@ def test_a_row_longer_than_a_passage_is_cut_at_its_cells_and_then_at_sentences()
 def test_a_sentence_over_several_lines_is_not_cut_at_their_ends() -> None:
     wrapped = "This sentence was broken by its program at the width of\na page of a letter and it ends only here. "
     text = "\n".join(line.strip() for line in (wrapped * 12).splitlines())
-    found = pieces(text.replace("here. This", "here.\nThis"), 45)
+    found = pieces(text.replace("here. This", "here.\nThis"), 35)
     assert len(found) > 3
     assert all(piece.startswith("This sentence") and piece.endswith("only here.") for piece in found)
 

@@ -66,6 +66,7 @@ def _answer_one(folder: Path, lang: str) -> None:
     screen = console()
     screen.print(f'\n$ advisor predict {folder.name} "{QUESTION}"', style="bold", markup=False)
     screen.print(prediction.text, style="green", markup=False)
-    for passage in prediction.passages[:1]:
-        screen.print(f"  ← {passage.source} › {passage.heading}".rstrip(" ›"), style="bold", markup=False)
+    cited = [prediction.passages[number - 1] for number in prediction.cited] or [*prediction.passages]
+    for passage in cited[:1]:
+        screen.print(f"  ← {passage.place}", style="bold", markup=False)
         screen.print(passage.text, style="dim", markup=False)

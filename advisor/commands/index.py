@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,14 +79,14 @@ def command(
         return
     found = find_target(target, out)
     if check:
-        click.get_current_context().exit(_check(found, target, tongue, as_json))
-    keeper, again = Keeper(found, Given(**given)), _command(target, out)
+        click.get_current_context().exit(_check(found, tongue, as_json))
+    keeper = Keeper(found, Given(**given))
     try:
         _bring(keeper, tongue, as_json)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(say("index.stopped", tongue, index=found.index, command=again)) from None
+        raise KeyboardInterrupt(say("index.stopped", tongue, index=found.index, command=found.again)) from None
     if watch:
-        _watch(keeper, f"{again} --watch", tongue, as_json)
+        _watch(keeper, f"{found.again} --watch", tongue, as_json)
 
 
 def _refuse_together(**given: Any) -> None:
@@ -108,10 +107,6 @@ def _refuse_together(**given: Any) -> None:
         raise UserError(f"{', '.join(alone)}: only for --draft-questions", hint, zh)
 
 
-def _command(target: str, out: str | None) -> str:
-    return " ".join(["advisor index", shlex.quote(target), *(["--out", shlex.quote(out)] if out else [])])
-
-
 # -- making it, and keeping it -----------------------------------------------------------------------------
 
 
@@ -124,7 +119,7 @@ def _bring(keeper: Keeper, lang: str, as_json: bool, *, quietly: bool = False) -
         return
     if estimate := keeper.estimate(stale):
         screen.print(f"• {estimate[lang]}", style="dim", markup=False)
-    with Progress(lang, screen) as progress:
+    with Progress(lang, screen, transient=quietly) as progress:
         change = keeper.sync(progress)
     counts = counts_of(keeper.target.index)
     if as_json:
@@ -195,18 +190,17 @@ def _watch(keeper: Keeper, again: str, lang: str, as_json: bool) -> None:
 # -- proving it ------------------------------------------------------------------------------------------
 
 
-def _check(target: Target, name: str, lang: str, as_json: bool) -> int:
+def _check(target: Target, lang: str, as_json: bool) -> int:
     """Audit an index and compare it with its documents by content; the exit status."""
     from executors.retriever.index import audit
 
     manifest = manifest_of(target.index)
     if manifest is None:
-        command = f"advisor index {shlex.quote(name)}"
         zh = Problem(f"{target.index}：还没有索引")
-        raise UserError(f"{target.index}: no index here yet", command, zh)
+        raise UserError(f"{target.index}: no index here yet", target.again, zh)
     found = audit(target.index)
     problems = [*found.problems]
-    if manifest.embedder and (other := weights_problem(manifest, manifest.embedder.name)):
+    if manifest.embedder and (other := weights_problem(manifest, manifest.embedder.name, target.again)):
         problems.append(other)
     stale, lost = _stale(target, manifest)
     problems += [lost] if lost else []
@@ -219,7 +213,7 @@ def _check(target: Target, name: str, lang: str, as_json: bool) -> int:
     show_audit(target.index, manifest, found, files[lang] if files else fresh, problems, lang, console())
     verdict = {0: "index.sound", STALE: "index.stale", BROKEN: "index.broken"}[status]
     style = {0: "green", STALE: "yellow", BROKEN: "red"}[status]
-    told = say(verdict, lang, command=f"advisor index {shlex.quote(name)}") if status == STALE else say(verdict, lang)
+    told = say(verdict, lang, command=target.again) if status == STALE else say(verdict, lang)
     console().print(told, style=style, markup=False)
     return status
 

@@ -1,8 +1,16 @@
-"""Retrieval-augmented answers: documents split, indexed and searched, answers read from what was found.
+"""Retrieval-augmented answers: documents split, indexed and searched, answers read from what was found and cited.
 
-Covered: Markdown and text files, dense and lexical search joined by rank, three readers (see `reader`), every answer
-with the passages it rests on. Where the models do not speak the documents' language, retrieval is lexical and answers
-are quotations, and that is said. Not covered yet: changing an index in place, reranking, citations within answers.
+Covered: documents of many kinds, an index that follows them, dense and lexical search joined and reranked where asked,
+readers that copy and a model that writes, every answer with the passages it rests on, abstention where it would be
+guessing. Where the models do not speak the documents' language, retrieval is lexical and answers are quotations, and
+that is said.
+
+    documents, splitting      files -> passages        index       one folder, kept like the documents
+    lexical, search, rerank,  questions -> passages    params      what can be told, and the setup of a finished run
+    rewriting, langchain                               build       documents + training rows -> a finished run
+    reader, packing, citing,  passages -> answers      chooser,    what is chosen on training questions
+    abstention                                         development
+    predictor                 all of it, in order      evaluation, triage    how good it is, and why not better
 """
 
 from executors.retriever.build import RagExecutor

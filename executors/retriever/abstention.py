@@ -58,7 +58,7 @@ def set_threshold(predictor: RagPredictor, job: Job, answered: float) -> None:
         return
     own = [predictor.nearness(q.row.input.text, q.found) for q in questions]
     other = [predictor.nearness(q.row.input.text, q.without) for q in questions]
-    near = highest(own, answered)
+    near = loosened(highest(own, answered), own, other)
     kept, stopped = share(own, near), 1 - share(other, near)
     held = _support(predictor, job, questions, answered) if predictor.setup.reader == "generate" else 0.0
     note = _set(Threshold(near, held), len(questions), kept, stopped)
@@ -103,9 +103,19 @@ def _support(predictor: RagPredictor, job: Job, questions: Sequence[Question], a
 
 
 def highest(values: Sequence[float], least: float) -> float:
-    """The highest of the values that at least the share `least` of them reach."""
-    ordered = sorted(values, reverse=True)
-    return ordered[max(1, math.ceil(least * len(ordered))) - 1]
+    """The highest of the values that the next one of their kind reaches with probability `least`.
+
+    Of n values that is the one in place floor((n + 1) (1 - least)) from below (split conformal prediction, Vovk et al.
+    2005); the least of them where there are too few to tell.
+    """
+    below = math.floor((len(values) + 1) * (1 - least) + 1e-9)
+    return sorted(values)[max(below, 1) - 1]
+
+
+def loosened(threshold: float, own: Sequence[float], other: Sequence[float]) -> float:
+    """The lowest of `own` values that stops as many of the `other` ones as the threshold does."""
+    stopped = max((value for value in other if value < threshold), default=-math.inf)
+    return min(value for value in own if value > stopped)
 
 
 def share(values: Sequence[float], threshold: float) -> float:

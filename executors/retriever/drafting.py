@@ -1,12 +1,12 @@
 """Question and answer pairs drafted from passages, where there are none yet, for a person to correct.
 
 The answer is chosen first, from the passage: a number, a quantity, a name, a quotation. The model then writes the
-question to it; small models write many poor ones, so each must make the round trip: its own passage is among the first
-found by its words, and it does not give its answer away. Without a model that speaks the language the question is a
-sentence with a blank: right by construction, and duller than what people ask. Covered: English and Chinese. Not
-covered: questions over several passages, answers that stand nowhere literally. Drafts favour words that the documents
-use, so retrieval looks better on them than on people's questions: `COLUMNS` marks them, and a run that is scored on
-them says so.
+question to it; small models write many poor ones, so each must make the round trip: it does not give its answer away,
+its words find its own passage, and the sentence of all that was found which is nearest to it holds the answer. Without
+a model that speaks the language the question is a sentence with a blank: right by construction, and duller than what
+people ask. Covered: English and Chinese. Not covered: questions over several passages, answers that stand nowhere
+literally. Drafts favour words that the documents use, so retrieval looks better on them than on people's questions:
+`COLUMNS` marks them, and a run that is scored on them says so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from executors.retriever.evaluation import holds
 from executors.retriever.index import build_index, open_index
 from executors.retriever.languages import CHINESE
 from executors.retriever.lexical import chinese_share, overlap, terms
+from executors.retriever.reader import Reader
 from executors.retriever.search import Searcher, SearchSettings
 from executors.retriever.splitting import sentences
 
@@ -44,6 +45,8 @@ ANSWERS = re.compile(
     r"|(?<=[a-z,;] )[A-Z][\w-]+(?: [A-Z][\w-]+){0,3}"  # a name within a sentence
     r"|(?<=[\"“])[^\"”]{3,40}(?=[\"”])"
 )
+NOT_FOR_NUMBERS = re.compile(r"(?i)(why|who|whose|where|how (about|to|do|does|can))\b")
+NOT_FOR_NAMES = re.compile(r"(?i)(why|how)\b")
 INSTRUCTION = "Write one short question about the passage. Its answer must be exactly the words given as the answer."
 INSTRUCTION_ZH = "请根据段落写一个简短的问题，其答案恰好是所给的答案。只写问题。"
 SHOWN = (
@@ -173,14 +176,17 @@ def first_question(text: str) -> str:
 
 
 def _is_usable(question: str, start: _Start) -> bool:
-    """Whether a question asks for something, does not hold its answer, and the passage does."""
-    asks = len(set(terms(question))) >= LEAST_TERMS
+    """Whether a question asks for something such as its answer, does not hold it, and the passage does."""
+    another = NOT_FOR_NUMBERS if re.search(r"\d", start.answer) else NOT_FOR_NAMES
+    asks = len(set(terms(question))) >= LEAST_TERMS and not another.match(question)
     return asks and not holds(question, (start.answer,)) and holds(start.passage.text, (start.answer,))
 
 
 def _returns(question: str, start: _Start, searcher: Searcher) -> bool:
-    """Whether a question is about its own passage, and finds it."""
+    """Whether a question is about its own passage, finds it, and leads to the sentence with its answer."""
     if overlap(question, f"{start.passage.heading} {start.passage.text}") < SHARED:
         return False
     found = searcher.search([question], FOUND)[0]
-    return (start.passage.source, start.passage.text) in {(p.source, p.text) for p in found}
+    if (start.passage.source, start.passage.text) not in {(p.source, p.text) for p in found}:
+        return False
+    return holds(Reader(None, None).quote(question, found).text, (start.answer,))

@@ -64,8 +64,7 @@ class WordSearch:
     def best(self, question: str, k: int, allowed: Collection[int] | None = None) -> list[tuple[int, float]]:
         """(passage id, BM25 > 0) of the `k` best, best first; none where no word of the question is known.
 
-        `allowed`: ids to keep to. The counts of words that decide which are left out are those of when they were asked
-        first: a word that became common since costs time, not right answers.
+        `allowed`: ids to keep to. Words are counted when they are first asked for: the database must not change.
         """
         known = rarest({term: self._count(term) for term in asked_terms(question)}, self._most_rows)
         if not known:

@@ -46,7 +46,7 @@ class RagParams:
     passages_read: int = 3  # in the prompt of the reader that generates
     shots: int = 0  # demonstrations in that prompt, from training rows
     abstain: Literal["auto", "never"] = "auto"
-    answered: float = 0.9  # share of the answerable development questions that a threshold must leave answered
+    answered: float = 0.95  # share of the answerable development questions that a threshold must leave answered
 
     @property
     def settings(self) -> SearchSettings:

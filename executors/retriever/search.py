@@ -119,12 +119,14 @@ class Searcher:
     ) -> list[list[Passage]]:
         """The `k` best passages for each question, best first, of the files that match one of `sources` (all without).
 
+        The index is looked at as it is now: what was deleted since it was opened is not found.
         `sources` are paths within the documents' folder, folders in it, or patterns such as ``manuals/*.pdf``; ``*``
         stands for ``/`` too. `score` is the cosine with the question as asked, or BM25's where there are no vectors or
         `how` is "lexical". Raises `UserError` where a pattern matches no file.
         """
         if not questions or k < 1:
             return [[] for _ in questions]
+        self.index.follow()
         allowed = self._allowed(sources) if sources else None
         wordings = self._wordings(questions, report)
         texts = [text for asked in wordings for text in asked]

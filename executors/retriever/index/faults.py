@@ -17,10 +17,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 LOCKED_OUT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
-def again(folder: Path, docs: str, *more: str) -> str:
+def again(folder: Path, docs: str, *more: str, lang: str = "en") -> str:
     """The command that makes this index anew; for passages that came from no folder, the run is to be done again."""
     if not docs:
-        return "run the plan again"
+        return "重新运行该方案" if lang == "zh" else "run the plan again"
     return " ".join(["advisor index", shlex.quote(docs), "--out", shlex.quote(str(folder)), *more])
 
 
@@ -59,19 +59,21 @@ def check_embedder(manifest: Manifest, embedder: Embedder | None, folder: Path) 
             f"use {made_by.name}, or leave the vectors out: {again(folder, manifest.docs, '--re-embed')}",
             Problem(f"{folder}：索引由嵌入模型 {made_by.name} 建立，而此处没有给出嵌入模型", f"请使用 {made_by.name}"),
         )
-    command = again(folder, manifest.docs, "--embedder", shlex.quote(given.name), "--re-embed")
+    how = ("--embedder", shlex.quote(given.name), "--re-embed")
+    command, command_zh = (again(folder, manifest.docs, *how, lang=lang) for lang in ("en", "zh"))
     if made_by is None:
         raise UserError(
             f"{folder}: made without an embedder, so {given.name} cannot search it",
             f"to embed its passages: {command}",
-            Problem(f"{folder}：索引没有向量，{given.name} 无法检索", f"计算向量：{command}"),
+            Problem(f"{folder}：索引没有向量，{given.name} 无法检索", f"计算向量：{command_zh}"),
         )
     made, not_made = _told_apart(made_by, given)
     raise UserError(
         f"{folder}: its vectors were made by {made}, not by {not_made}",
         f"use {made_by.name} as it was, or embed again: {command}",
         Problem(
-            f"{folder}：其向量由 {made} 生成，而不是 {not_made}", f"请使用原来的 {made_by.name}，或重新嵌入：{command}"
+            f"{folder}：其向量由 {made} 生成，而不是 {not_made}",
+            f"请使用原来的 {made_by.name}，或重新嵌入：{command_zh}",
         ),
     )
 

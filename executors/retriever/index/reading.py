@@ -77,6 +77,7 @@ class Index:
                 if attempt == ATTEMPTS - 1:
                     raise
                 continue
+            self._words = WordSearch(self._store.database)  # what it counted is of the state before
             return True
         return False
 

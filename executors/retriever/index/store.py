@@ -244,7 +244,9 @@ def open_to_read(folder: Path) -> Store:
     path = folder / DATABASE
     if not path.is_file():
         raise faults.no_index(folder)
-    mode = "mode=ro" if os.access(folder, os.W_OK) else "immutable=1"  # a log of writes beside it cannot be made
+    log = folder / f"{DATABASE}-wal"
+    logged = log.is_file() and log.stat().st_size > 0
+    mode = "mode=ro" if logged or os.access(folder, os.W_OK) else "immutable=1"  # a log beside it cannot be made
     with faults.disk_errors(folder):
         uri = f"{path.resolve().as_uri()}?{mode}"
         database = sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
