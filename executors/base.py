@@ -231,9 +231,12 @@ def _type_name(hint: Any) -> str:
 
 @dataclass(frozen=True)
 class Event:
-    """Progress of one stage: `done` of `total` (None where unknown). `note` is a short remark, e.g. the loss."""
+    """Progress of one stage: `done` of `total` (None where unknown). `note` is a short remark, e.g. the loss.
 
-    stage: str  # fetch, convert, load, read, scan, compare, split, embed, index, train, search, predict, fit, save, draft
+    Stages: fetch, convert, load, read, scan, compare, split, embed, index, train, search, predict, fit, save, draft.
+    """
+
+    stage: str
     done: float = 0
     total: float | None = None
     note: str = ""

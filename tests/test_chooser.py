@@ -320,6 +320,18 @@ def test_an_interrupted_search_goes_on_without_embedding_anything_again(from_noi
     assert told[0] == told[1]
 
 
+def test_a_search_whose_outcomes_are_all_there_comes_to_the_same(from_noise: Noise) -> None:
+    straight, _, folder = from_noise
+    embedder = NoiseEmbedder()
+    again = choose(job(folder), DOCUMENTS, replace(PARAMS, search="dense"), embedder)
+    assert straight.record is not None
+    assert again.record is not None
+    kept = [[(t.changes, t.rung, t.score, t.kept) for t in record.trials] for record in (straight.record, again.record)]
+    assert kept[0] == kept[1]
+    assert again.record.luck == straight.record.luck
+    assert embedder.seen == []
+
+
 def test_the_seconds_of_an_earlier_attempt_count(tmp_path: Path) -> None:
     base = replace(PARAMS, search="lexical", search_seconds=50.0)
     own = json.dumps({f.name: getattr(base, f.name) for f in fields(base)}, sort_keys=True)

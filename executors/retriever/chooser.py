@@ -11,6 +11,7 @@ a filter of files (all documents are searched in trials).
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import random
@@ -25,7 +26,7 @@ import numpy as np
 
 from executors.base import Event, Job, Passage, Text
 from executors.models import Embedder
-from executors.retriever.development import MOST_QUESTIONS, Question, development_questions, gain, luck
+from executors.retriever.development import Question, development_questions, gain, luck
 from executors.retriever.documents import Document
 from executors.retriever.index import Index, build_index, embedded_text, open_index
 from executors.retriever.kept import KeptEmbedder
@@ -196,7 +197,7 @@ class Chooser:
                 stopped = "budget"
             if len(done) > 1 or not judged[0]:  # the plan's own alone say less than the round before
                 judged = done, count
-            order = sorted(done, key=self._rank)
+            order = sorted(done, key=functools.partial(self._rank, count=count))
             last = stopped == "budget" or count == total or len(done) == 1
             keep = [order[0]] if last else [*order[: (len(order) + 1) // 2]]
             self.trials += [self._trial(runner, rung, count, runner in keep) for runner in done]
@@ -264,7 +265,7 @@ class Chooser:
         reranker = self.reranker if settings.rerank else None
         return Searcher(self._shelf[1], embedder, settings, reranker)
 
-    def _rank(self, runner: Runner, count: int = MOST_QUESTIONS) -> tuple[float, bool, float]:
+    def _rank(self, runner: Runner, count: int) -> tuple[float, bool, float]:
         """Best first, by the latest round of at most `count` questions; of equals the plan's own, then the shorter."""
         outcome = runner.upto(count)
         return -round(outcome.score, 9), runner is not self.runners[0], outcome.tokens
