@@ -233,6 +233,20 @@ def test_an_empty_folder_does_not_silently_empty_the_index(folder: Path, docs: P
     assert synced(folder, write(docs, lamp="red lamp")).added == ("lamp.md",), "and it can be filled again"
 
 
+def test_what_lies_in_a_folder_that_cannot_be_opened_is_not_deleted(folder: Path, docs: Path) -> None:
+    (docs / "sub").mkdir()
+    (docs / "sub" / "zebra.md").write_text("a zebra grazes", encoding="utf-8")
+    (docs / "other.md").write_text("an otter swims", encoding="utf-8")
+    synced(folder, docs)
+    shutil.rmtree(docs / "sub")
+    (docs / "sub").symlink_to(docs / "sub")  # cannot be opened, whoever asks
+    (docs / "other.md").unlink()
+    change = synced(folder, docs)
+    assert change.deleted == ("other.md",)
+    assert any("sub" in problem.message for problem in change.skipped)
+    assert "sub/zebra.md" in answers(folder, "zebra")[0]
+
+
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_folder_that_is_gone_is_an_error(empty: bool, folder: Path, docs: Path) -> None:
     synced(folder, docs)

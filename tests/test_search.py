@@ -181,18 +181,18 @@ def test_without_vectors_every_way_goes_by_words(words: Index) -> None:
 @pytest.mark.parametrize(
     ("patterns", "kept"),
     [
-        (["lamps/*.md"], {"lamps/red.md", "lamps/green.md"}),
-        (["doors.md"], {"doors.md"}),
-        (["doors"], {"doors/blue.md"}),
-        (["doors/", "lamps/red.md"], {"doors/blue.md", "lamps/red.md"}),
-        (["*"], set(TEXTS)),
+        (["lamps/*.md"], ["lamps/red.md", "lamps/green.md"]),
+        (["doors.md"], ["doors.md"]),
+        (["doors"], ["doors/blue.md"]),
+        (["doors/", "lamps/red.md"], ["doors/blue.md", "lamps/red.md"]),
+        (["*"], list(TEXTS)),
     ],
     ids=str,
 )
-def test_only_files_that_match_answer(patterns: list[str], kept: set[str], both: Index, words: Index) -> None:
+def test_only_files_that_match_answer(patterns: list[str], kept: list[str], both: Index, words: Index) -> None:
     question = "red green blue lamp door"
     for searcher in (Searcher(both, WordEmbedder()), Searcher(words, None)):
-        assert set(sources(searcher.search([question], 9, patterns)[0])) == kept
+        assert set(sources(searcher.search([question], 9, patterns)[0])) == set(kept)
 
 
 def test_a_pattern_that_matches_no_file_is_an_error_not_an_empty_answer(words: Index) -> None:

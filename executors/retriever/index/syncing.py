@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -77,8 +78,8 @@ def sync(
         )
         if before is not None and (before.embedder, before.compact) != (target.embedder, target.compact):
             target = replace(target, vectors=None)  # so that the FAISS file is made anew
-        root, files = _files(docs, before is not None)
-        plan = _compared(root, files, store.sources(), by_hash)
+        root, files, closed = _files(docs, before is not None)
+        plan = _compared(root, files, closed, store.sources(), by_hash)
         if before is None or (before.embedder, before.splitter) != (target.embedder, target.splitter):
             plan = replace(plan, changed=tuple(plan.seen), touched=(), anew=True)
         if plan.loses_all and not empty and before is not None and (not files or before.docs != target.docs):
@@ -99,13 +100,13 @@ def stale(folder: Path, docs: Path | None = None, *, by_hash: bool = False) -> S
             "name the folder",
             Problem(f"{folder}：不是由文档文件夹建立的", "请指定文件夹"),
         )
-    root, files = _files(docs or Path(manifest.docs), True)
+    root, files, closed = _files(docs or Path(manifest.docs), True)
     store = open_to_read(folder)
     try:
         sources, skipped = store.sources(), store.skipped()
     finally:
         store.close()
-    plan = _compared(root, files, sources, by_hash)
+    plan = _compared(root, files, closed, sources, by_hash)
     added = (path for path in plan.changed if path not in plan.known and skipped.get(path) != plan.seen[path])
     return Stale(tuple(added), tuple(path for path in plan.changed if path in plan.known), plan.deleted)
 
@@ -116,13 +117,14 @@ def stale(folder: Path, docs: Path | None = None, *, by_hash: bool = False) -> S
 @dataclass(frozen=True)
 class _Plan:
     """`known`: paths in the index; `seen`: (size, time) by path in the folder; `touched`: of known content at another
-    time; `anew`: nothing that is in the index can stay."""
+    time; `closed`: folders that cannot be opened; `anew`: nothing that is in the index can stay."""
 
     known: frozenset[str]
     seen: dict[str, tuple[int, int]]
     changed: tuple[str, ...]
     touched: tuple[str, ...]
     deleted: tuple[str, ...]
+    closed: tuple[Problem, ...] = ()
     anew: bool = False
 
     @property
@@ -130,17 +132,21 @@ class _Plan:
         return bool(self.known) and len(self.deleted) == len(self.known)
 
 
-def _files(docs: Path, known: bool) -> tuple[Path, list[Path]]:
-    """The folder paths are named from, and the documents in it; none at all only where there is an index to compare."""
+def _files(docs: Path, known: bool) -> tuple[Path, list[Path], list[Problem]]:
+    """The folder paths are named from, the documents in it, and folders that cannot be opened; no documents at all
+    only where there is an index to compare."""
+    closed: list[Problem] = []
     try:
-        return find_files(docs)
+        return *find_files(docs, closed), closed
     except UserError:
-        if known and docs.is_dir():
-            return docs, []
+        if known and docs.is_dir() and os.access(docs, os.R_OK | os.X_OK):
+            return docs, [], closed
         raise
 
 
-def _compared(root: Path, files: Sequence[Path], sources: Sequence[Source], by_hash: bool) -> _Plan:
+def _compared(
+    root: Path, files: Sequence[Path], closed: Sequence[Problem], sources: Sequence[Source], by_hash: bool
+) -> _Plan:
     known = {source.path: source for source in sources}
     seen: dict[str, tuple[int, int]] = {}
     changed: list[str] = []
@@ -158,8 +164,19 @@ def _compared(root: Path, files: Sequence[Path], sources: Sequence[Source], by_h
             changed.append(name)
         elif by_hash or seen[name] != (old.size, old.mtime_ns):
             (touched if _has_content(path, old) else changed).append(name)
-    deleted = tuple(sorted(known.keys() - seen.keys()))
-    return _Plan(frozenset(known), seen, tuple(changed), tuple(touched), deleted)
+    unseen = sorted(known.keys() - seen.keys())
+    deleted = tuple(name for name in unseen if not closed or _is_gone(root / name))
+    return _Plan(frozenset(known), seen, tuple(changed), tuple(touched), deleted, tuple(closed))
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether there is no such file, as far as can be told: what lies in a folder that cannot be opened is not gone."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
 
 
 def _has_content(path: Path, source: Source) -> bool:
@@ -206,7 +223,7 @@ def _write(work: _Work, plan: _Plan, root: Path, before: Manifest | None, empty:
         tuple(sorted(plan.known - {*read.done, *deleted, *read.kept})),
         work.embedded,
         manifest.passages,
-        tuple(why for _, _, why in read.skipped.values()),
+        (*plan.closed, *(why for _, _, why in read.skipped.values())),
         tuple(read.kept),
     )
 
