@@ -233,7 +233,8 @@ def _type_name(hint: Any) -> str:
 class Event:
     """Progress of one stage: `done` of `total` (None where unknown). `note` is a short remark, e.g. the loss.
 
-    Stages: fetch, convert, load, read, scan, compare, split, embed, index, train, search, predict, fit, save, draft.
+    Stages: fetch, convert, load, read, scan, compare, split, embed, index, wait, train, search, predict, fit, save,
+    draft.
     """
 
     stage: str

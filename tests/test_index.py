@@ -255,14 +255,14 @@ def test_writing_again_replaces_the_index(tmp_path: Path) -> None:
 
 def test_a_second_writer_waits_and_is_told(tmp_path: Path) -> None:
     make_index(tmp_path / "ix", WORDS, ["red lamp"])
-    notes: list[str] = []
+    stages: list[str] = []
     with (
         writing.locked(tmp_path / "ix"),
         pytest.raises(UserError, match="another process is writing this index"),
-        writing.locked(tmp_path / "ix", 0.1, lambda event: notes.append(event.note)),
+        writing.locked(tmp_path / "ix", 0.1, lambda event: stages.append(event.stage)),
     ):
         pass
-    assert notes == ["another process is writing this index; waiting"]
+    assert stages == ["wait"]
 
 
 def test_counts_that_do_not_add_up_are_never_committed(tmp_path: Path) -> None:

@@ -55,6 +55,25 @@ def index(docs: Path, advisor: Advisor) -> Path:
     return Path("docs.index")
 
 
+def test_what_is_found_is_shown_by_place(docs: Path, advisor: Advisor) -> None:
+    status, out, _ = advisor("index", "docs", "--search", "电池保修多久？", "--lang", "zh")
+    assert status == 0
+    first, text, *_ = out.splitlines()
+    assert first.startswith("[1] 保修.md › 保修 > 期限")
+    assert "水表保修五年，电池保修两年。" in text
+    (docs / "保修.md").unlink()
+    told = json.loads(advisor("index", "docs", "--search", "电池", "--json")[1])
+    assert told == [], "it is brought up to date before it is searched"
+    assert "没有找到" in advisor("index", "docs", "--search", "电池", "--lang", "zh")[1]
+
+
+@pytest.mark.parametrize("other", ["--check", "--watch"])
+def test_a_search_goes_without_check_and_watch(other: str, docs: Path, advisor: Advisor) -> None:
+    status, _, err = advisor("index", "docs", "--search", "x", other, "--lang", "en")
+    assert status == 1
+    assert f"{other} goes without --search" in err
+
+
 def found(question: str, index: Path = Path("docs.index")) -> list[str]:
     """The files whose passages hold a word of the question."""
     with open_index(index, None) as opened:

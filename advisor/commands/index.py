@@ -13,11 +13,13 @@ from advisor.commands.shared import console, lang_option, language
 from advisor.freshness import changed
 from advisor.indexing import Given, Keeper, Target, counts_of, find_target, manifest_of, weights_problem
 from advisor.progress import Progress
-from advisor.screen.index import show_audit, show_change
+from advisor.screen.index import show_audit, show_change, show_found
 from advisor.texts import say
 from executors.base import Problem, UserError, to_dict
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from executors.retriever.index import Audit, Manifest, Stale
 
 EPILOG = """\b
@@ -25,11 +27,13 @@ Examples:
   advisor index handbook/                      make handbook.index, or bring it up to date
   advisor index handbook/ --check              is it whole, and what the documents say today?
   advisor index handbook/ --watch              follow the folder until Ctrl-C
+  advisor index handbook/ --search "which port?"    the passages that are found for it
   advisor index last                           bring the index of a finished run up to date
   advisor index handbook/ --embedder bge-small-en-v1.5 --re-embed
   advisor index handbook/ --draft-questions 30 --out drafts.csv
   advisor index handbook/ --check --json || mail -s "look at the index" me     for cron
 """
+FOUND = 5  # passages that --search shows
 BROKEN, STALE = 1, 3  # exit statuses of --check; 3 is `recheck`'s "no longer" as well
 
 
@@ -44,6 +48,7 @@ BROKEN, STALE = 1, 3  # exit statuses of --check; 3 is `recheck`'s "no longer" a
 @click.option("--empty", is_flag=True, help="Let the index lose all its documents, should the folder have none.")
 @click.option("--check", is_flag=True, help="Change nothing; say whether it is whole and fresh.")
 @click.option("--watch", is_flag=True, help="Go on following the folder until Ctrl-C.")
+@click.option("--search", "question", metavar="TEXT", help="Then show the passages that are found for TEXT.")
 @click.option("--draft-questions", "drafts", type=int, metavar="N", help="Draft N questions for a person to correct.")
 @click.option("--model", help="Language model that drafts: alias, hub id, folder, or PROVIDER:MODEL.")
 @click.option("--max-cost", type=float, metavar="USD", help="The most drafting may cost, with an endpoint's model.")
@@ -54,6 +59,7 @@ def command(
     out: str | None,
     check: bool,
     watch: bool,
+    question: str | None,
     drafts: int | None,
     model: str | None,
     max_cost: float | None,
@@ -71,7 +77,7 @@ def command(
     something is wrong with it. --watch ends with 130, on Ctrl-C.
     """
     tongue = language(lang)
-    _refuse_together(check=check, watch=watch, drafts=drafts, model=model, max_cost=max_cost, **given)
+    _refuse_together(check=check, watch=watch, search=question, drafts=drafts, model=model, max_cost=max_cost, **given)
     if drafts is not None:
         from advisor.drafting import draft
 
@@ -82,9 +88,11 @@ def command(
         click.get_current_context().exit(_check(found, tongue, as_json))
     keeper = Keeper(found, Given(**given))
     try:
-        _bring(keeper, tongue, as_json)
+        _bring(keeper, tongue, as_json, aside=question is not None)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(say("index.stopped", tongue, index=found.index, command=found.again)) from None
+    if question is not None:
+        _search(found.index, question, tongue, as_json)
     if watch:
         _watch(keeper, f"{found.again} --watch", tongue, as_json)
 
@@ -94,7 +102,7 @@ def _refuse_together(**given: Any) -> None:
     named = {name: f"--{name.replace('_', '-')}" for name in given} | {"drafts": "--draft-questions"}
     asked = [name for name, value in given.items() if value not in (None, False)]
     for first in ("check", "drafts", "watch"):
-        allowed = {"drafts": {"model", "max_cost"}, "watch": set(asked)}.get(first, set())
+        allowed = {"drafts": {"model", "max_cost"}, "watch": set(asked) - {"search"}}.get(first, set())
         wrong = [named[name] for name in asked if name != first and name not in allowed]
         if first in asked and wrong:
             told = f"{named[first]} goes without {', '.join(wrong)}"
@@ -110,11 +118,14 @@ def _refuse_together(**given: Any) -> None:
 # -- making it, and keeping it -----------------------------------------------------------------------------
 
 
-def _bring(keeper: Keeper, lang: str, as_json: bool, *, quietly: bool = False) -> None:
-    """Take in what changed, and say it; `quietly`: say nothing where nothing did."""
+def _bring(keeper: Keeper, lang: str, as_json: bool, *, quietly: bool = False, aside: bool = False) -> None:
+    """Take in what changed, and say it: on stderr where stdout is for what comes after (`aside`).
+
+    `quietly`: say nothing where nothing changed.
+    """
     screen, stale, first, anew = console(stderr=True), keeper.stale(), keeper.before is None, keeper.anew
     if not stale and not anew and not keeper.moved:
-        if not quietly:
+        if not quietly and not aside:
             _say_same(keeper, lang, as_json)
         return
     if estimate := keeper.estimate(stale):
@@ -122,15 +133,15 @@ def _bring(keeper: Keeper, lang: str, as_json: bool, *, quietly: bool = False) -
     with Progress(lang, screen, transient=quietly) as progress:
         change = keeper.sync(progress)
     counts = counts_of(keeper.target.index)
-    if as_json:
+    if as_json and not aside:
         data = {"index": str(keeper.target.index), "docs": str(keeper.docs), **to_dict(change), "counts": counts}
         click.echo(json.dumps(data, ensure_ascii=False, indent=None if quietly else 2))
         return
     title = "index.made" if first else "index.settled" if anew else "index.brought"
     told = say(title, lang, index=keeper.target.index)
     told = f"{datetime.datetime.now():%H:%M:%S}  {told}" if quietly else told
-    show_change(change, counts, told, lang, console(), first=first)
-    _remarks(keeper, lang)
+    show_change(change, counts, told, lang, console(stderr=aside), first=first)
+    _remarks(keeper, lang, console(stderr=aside))
 
 
 def _say_same(keeper: Keeper, lang: str, as_json: bool) -> None:
@@ -150,15 +161,34 @@ def _say_same(keeper: Keeper, lang: str, as_json: bool) -> None:
         click.echo(say("index.same", lang, index=keeper.target.index, docs=keeper.docs))
 
 
-def _remarks(keeper: Keeper, lang: str) -> None:
+def _remarks(keeper: Keeper, lang: str, screen: Console) -> None:
     """What to know of the index beside what changed."""
-    screen = console()
     if not keeper.embedder_name and keeper.language == "zh":
         from executors.base import Plan
 
         screen.print(f"  • {say('index.words_only', lang, name=Plan.embedder)}", style="dim", markup=False)
     if keeper.target.run:
         screen.print(f"  • {say('index.rescored', lang, run=keeper.target.run)}", style="dim", markup=False)
+
+
+def _search(index: Path, question: str, lang: str, as_json: bool) -> None:
+    """Show what is found for a question, best first, without a model reading it."""
+    from executors.models import load_embedder
+    from executors.retriever.index import open_index, read_manifest
+    from executors.retriever.search import Searcher
+
+    if not question.strip():
+        zh = Problem("--search：文本为空", '例如 --search "哪个端口？"')
+        raise UserError("--search: the text is empty", 'e.g. --search "which port?"', zh)
+    made_by = read_manifest(index).embedder
+    with Progress(lang, console(stderr=True), transient=True) as progress:
+        embedder = load_embedder(made_by.name, progress) if made_by else None
+        with open_index(index, embedder) as opened:
+            (found,) = Searcher(opened, embedder).search([question], FOUND)
+    if as_json:
+        click.echo(json.dumps(to_dict(found), ensure_ascii=False, indent=2))
+    else:
+        show_found(found, lang, console())
 
 
 def _watch(keeper: Keeper, again: str, lang: str, as_json: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from advisor.texts import say
-from executors.base import Problem
+from executors.base import Passage, Problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from executors.retriever.index import Audit, Change, Manifest
 
 NAMED, NAMED_FIRST = 10, 0  # files of a kind that are named, others counted; in a new index all files are new
+SHOWN = 240  # characters of a passage that is found
 MARKS = {"added": ("+", "green"), "updated": ("~", "yellow"), "deleted": ("-", "red"), "kept": ("!", "yellow")}
 PARTS = ("passages", "vectors", "lexical")
 
@@ -47,6 +48,19 @@ def show_change(
         parts=parts_told(counts, lang),
     )
     console.print(Text(f"  {told}", style="dim", overflow="fold"))
+
+
+def show_found(passages: Sequence[Passage], lang: str, console: Console) -> None:
+    """Passages by place, each with its score and its beginning."""
+    from rich.text import Text
+
+    if not passages:
+        console.print(say("index.nothing", lang), style="yellow", markup=False)
+    for number, passage in enumerate(passages, 1):
+        console.print(Text(f"[{number}] {passage.place}  {passage.score:.2f}", style="bold", overflow="fold"))
+        text = " ".join(passage.text.split())
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
+        console.print(Text(f"    {shown}", overflow="fold"))
 
 
 def show_skipped(skipped: Sequence[Problem], lang: str, console: Console) -> None:

@@ -53,7 +53,7 @@ def locked(folder: Path, wait: float = WAIT_SECONDS, report: Reporter = silent) 
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            report(Event("index", note="another process is writing this index; waiting"))
+            report(Event("wait"))
             try:
                 lock.acquire(timeout=wait)
             except Timeout:
