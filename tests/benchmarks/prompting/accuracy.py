@@ -28,7 +28,7 @@ PLAIN: Mapping[str, Any] = {"shots": 0}
 """Without search and demonstrations: what the searched prompt of XQuAD is compared with."""
 
 A_CLASS, BANKING_TEST = 10, 500
-SST2_ROWS, SST2_TEST, SEEDS = 64, 250, range(5)
+SST2_ROWS, SST2_TEST, SEEDS = 64, 150, range(5)
 XQUAD_PARAGRAPHS, XQUAD_TEST = 50, 320
 
 
