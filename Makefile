@@ -42,15 +42,11 @@ bench-prompting: .venv/ready-dev
 	  --target tests/benchmarks/out/peers langchain-huggingface==1.2.3
 	$(BIN)/python -m tests.benchmarks.bench_prompting
 
-# txtai is measured beside ours, with our torch, transformers and faiss; ONNX Runtime is a faster way that was tried:
-# both live beside the environment, too.
+# txtai is measured beside ours, with our torch, transformers and faiss: it lives beside the environment, too.
 bench-retrieval: .venv/ready-dev
 	$(BIN)/advisor fetch
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
 	  --target tests/benchmarks/out/peers-retrieval txtai==9.14.0 msgpack==1.2.4
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
-	  --target tests/benchmarks/out/peers onnx==1.21.0 onnxruntime==1.32.0 \
-	  protobuf==7.36.2 flatbuffers==25.12.19 ml_dtypes==0.6.0
 	$(BIN)/python -m tests.benchmarks.bench_retrieval
 
 clean:

