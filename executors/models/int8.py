@@ -116,7 +116,7 @@ def _export(base: Path, path: Path) -> None:
 class Int8Session:
     """The 8-bit encoder of a folder that `quantise` wrote."""
 
-    def __init__(self, folder: Path, tokenizer: Any, window: int) -> None:
+    def __init__(self, folder: Path, tokenizer: Any) -> None:
         """Raises `UserError` where onnxruntime is missing."""
         if not is_installed():
             raise UserError(
@@ -131,13 +131,11 @@ class Int8Session:
         settings.intra_op_num_threads = prepare_torch().get_num_threads()
         weights, here = str(folder / INT8_WEIGHTS), ["CPUExecutionProvider"]
         self._session = onnxruntime.InferenceSession(weights, settings, providers=here)
-        self._tokenizer, self._window = tokenizer, window
+        self._tokenizer = tokenizer
 
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors ``[len(texts), dimension]``, not yet of length 1."""
-        given = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self._window, return_tensors="np", verbose=False
-        )
+    def encode(self, ids: Sequence[list[int]]) -> NDArray[np.float32]:
+        """Vectors ``[len(ids), dimension]`` of tokenized texts, not yet of length 1."""
+        given = self._tokenizer.pad({"input_ids": list(ids)}, return_tensors="np", verbose=False)
         named = {"ids": given["input_ids"], "mask": given["attention_mask"]}
         vectors: NDArray[np.float32] = self._session.run(None, named)[0]
         return vectors
