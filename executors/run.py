@@ -14,6 +14,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import re
 import shutil
 import sys
 import time
@@ -50,6 +51,7 @@ from executors.models.endpoint.session import Session, spending
 from executors.models.folder import sha256
 
 TRIAGE = "triage.json"
+PROCESS_STATUS = Path("/proc/self/status")
 CHUNK = 64  # rows predicted between two writes: what a kill loses at most
 FILE_PARAMS = ("demonstrations", "schema")  # parameters of methods that name a file
 PAID_CHUNK = 4096  # of a model behind an endpoint, whose every answer is kept by itself
@@ -337,7 +339,14 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process so far, in MB; None where the system does not tell (Windows)."""
+    """Peak resident memory of this process so far, in MB; None where the system does not tell (Windows).
+
+    Linux's `ru_maxrss` begins with what the parent held when it started this process, so there its own status is read.
+    """
+    if PROCESS_STATUS.is_file():
+        told = re.search(r"^VmHWM:\s+(\d+) kB", PROCESS_STATUS.read_text(), re.MULTILINE)
+        if told:
+            return round(int(told[1]) * 1024 / 1e6, 1)
     try:
         import resource
     except ImportError:

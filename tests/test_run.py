@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import pytest
 
 import executors
 from executors.base import DataSpec, Plan, UserError
-from executors.run import check_plan, open_predictor, read_predictions, read_result, run_plan
+from executors.run import check_plan, open_predictor, peak_memory_mb, read_predictions, read_result, run_plan
 from tests import fakes
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -112,3 +115,14 @@ def test_every_problem_of_a_plan_is_said_at_once(plan: Plan, workdir: Path) -> N
     with pytest.raises(UserError, match="4 problems"):
         run_plan(bad, workdir / "r")
     assert not (workdir / "r").exists()
+
+
+def test_the_peak_of_a_process_does_not_begin_with_that_of_its_parent() -> None:
+    held = bytearray(300_000_000)
+    held[::4096] = b"x" * len(held[::4096])  # resident
+    code = "from executors.run import peak_memory_mb; print(peak_memory_mb())"
+    child = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    own, parents = float(child.stdout), peak_memory_mb()
+    assert parents is not None
+    assert own < parents - 100 if sys.platform == "linux" else own > 0
+    del held
