@@ -8,11 +8,10 @@ and is therefore put beside the environment, not into it: `PEER` says how. Finis
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks.harness import Figure, finish
+from tests.benchmarks.harness import Figure, run_parts
 from tests.benchmarks.prompting import accuracy, likelihood, speed
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
@@ -30,17 +29,5 @@ GROUPS = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=[*GROUPS, *PARTS], help="a part or a group of them")
-    only = parser.parse_args(arguments).only or list(GROUPS)
-    parts = [part for name in only for part in GROUPS.get(name, (name,))]
-    figures = []
-    for part in dict.fromkeys(parts):
-        print(f"{part} …", file=sys.stderr, flush=True)
-        figures += PARTS[part]()
-    return finish("-".join(["prompting", *(only if only != list(GROUPS) else [])]), figures)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_parts("prompting", __doc__, PARTS, GROUPS, sys.argv[1:]))

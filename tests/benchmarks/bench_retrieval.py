@@ -8,11 +8,10 @@ environment, not into it: see the Makefile. Parts in no group: `fusion` (what jo
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks.harness import Figure, finish
+from tests.benchmarks.harness import Figure, run_parts
 from tests.benchmarks.retrieval import documents, embedding, peers, quality, scale
 
 PARTS: dict[str, Callable[[], list[Figure]]] = {
@@ -37,17 +36,5 @@ GROUPS = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=[*GROUPS, *PARTS], help="a part or a group of them")
-    only = parser.parse_args(arguments).only or list(GROUPS)
-    parts = [part for name in only for part in GROUPS.get(name, (name,))]
-    figures = []
-    for part in dict.fromkeys(parts):
-        print(f"{part} …", file=sys.stderr, flush=True)
-        figures += PARTS[part]()
-    return finish("-".join(["retrieval", *(only if only != list(GROUPS) else [])]), figures)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_parts("retrieval", __doc__, PARTS, GROUPS, sys.argv[1:]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import operator
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,6 +67,24 @@ def finish(name: str, figures: list[Figure]) -> int:
     rows = [asdict(f) for f in figures]
     (OUT / f"{name}.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     return 0 if all(f.holds for f in figures) else 1
+
+
+def run_parts(
+    name: str,
+    about: str | None,
+    parts: Mapping[str, Callable[[], list[Figure]]],
+    groups: Mapping[str, Sequence[str]],
+    arguments: list[str],
+) -> int:
+    """Run the parts that `arguments` name with --only, each once (without it all groups), and finish with the figures."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=[*groups, *parts], help="a part or a group of them")
+    only = parser.parse_args(arguments).only or list(groups)
+    figures = []
+    for part in dict.fromkeys(part for chosen in only for part in groups.get(chosen, (chosen,))):
+        print(f"{part} …", file=sys.stderr, flush=True)
+        figures += parts[part]()
+    return finish("-".join([name, *(only if only != list(groups) else [])]), figures)
 
 
 def advisor(*arguments: str, runs: Path) -> str:
