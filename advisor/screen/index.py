@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from executors.retriever.index import Audit, Change, Manifest
 
 NAMED, NAMED_FIRST = 10, 0  # files of a kind that are named, others counted; in a new index all files are new
+LEAST_SHOWN = 0.005  # a score that is not 0.00
 SHOWN = 240  # characters of a passage that is found
 MARKS = {"added": ("+", "green"), "updated": ("~", "yellow"), "deleted": ("-", "red"), "kept": ("!", "yellow")}
 PARTS = ("passages", "vectors", "lexical")
@@ -57,7 +58,8 @@ def show_found(passages: Sequence[Passage], lang: str, console: Console) -> None
     if not passages:
         console.print(say("index.nothing", lang), style="yellow", markup=False)
     for number, passage in enumerate(passages, 1):
-        console.print(Text(f"[{number}] {passage.place}  {passage.score:.2f}", style="bold", overflow="fold"))
+        score = f"  {passage.score:.2f}" if passage.score >= LEAST_SHOWN else ""  # BM25 of very few documents is near 0
+        console.print(Text(f"[{number}] {passage.place}{score}", style="bold", overflow="fold"))
         text = " ".join(passage.text.split())
         shown = text if len(text) <= SHOWN else f"{text[:SHOWN].rstrip()}…"
         console.print(Text(f"    {shown}", overflow="fold"))

@@ -76,7 +76,7 @@ def run_parts(
     groups: Mapping[str, Sequence[str]],
     arguments: list[str],
 ) -> int:
-    """Run the parts that `arguments` name with --only, each once (without it all groups), and finish with the figures."""
+    """Run the parts that `arguments` name with --only, each once (without it: all), and finish with their figures."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=[*groups, *parts], help="a part or a group of them")
     only = parser.parse_args(arguments).only or list(groups)
