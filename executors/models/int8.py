@@ -1,4 +1,4 @@
-"""A sentence encoder with weights of 8 bits: about three times as fast on CPUs with VNNI instructions.
+"""A sentence encoder with weights of 8 bits: two to three times as fast on CPUs with VNNI instructions.
 
 Made once from an encoder that is here: exported with its pooling, each channel's weights rounded to 8 bits (7 of them
 used, so that processors without VNNI do not overflow), activations rounded by the range of their batch: a vector moves
