@@ -21,6 +21,7 @@ from executors.tuning.batches import Collator, common_beginning, completion_loss
 from executors.tuning.checkpoints import check_space, is_complete, latest_checkpoint
 from executors.tuning.executor import TuningExecutor
 from executors.tuning.layers import choose_layers, decoder_layers
+from executors.tuning.material import Material
 from executors.tuning.params import FullParams, count_steps, rate_of
 from executors.tuning.predictor import Tuned, write_tuned
 from executors.tuning.rows import IGNORED, TokenRow, encode_rows
@@ -334,7 +335,8 @@ def test_memory_that_runs_out_names_the_batch_size(said: str, tiny: str, tmp_pat
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
     params = FullParams(min_steps=1, epochs=1, learning_rate=1e-4)
     with pytest.raises(UserError, match="out of memory in training with batches of 8 rows") as caught:
-        train(model, Full(0, False), rows, [], params, choose_device(), 0, tmp_path, silent)
+        material = Material(rows, [], Full(0, False), completion_loss)
+        train(model, material, params, choose_device(), 0, tmp_path, silent)
     assert "params.batch_size=4" in caught.value.hint
 
 
@@ -349,7 +351,8 @@ def test_another_error_of_the_same_kind_keeps_its_traceback(tiny: str, tmp_path:
     model, tokenizer = load_causal(tiny)
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
     with pytest.raises(RuntimeError, match="a bug"):
-        train(model, Broken(0, False), rows, [], FullParams(learning_rate=1e-4), choose_device(), 0, tmp_path, silent)
+        material = Material(rows, [], Broken(0, False), completion_loss)
+        train(model, material, FullParams(learning_rate=1e-4), choose_device(), 0, tmp_path, silent)
 
 
 def test_a_disk_too_small_for_checkpoints_is_said_before(tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence, Sized
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from executors.tuning.rows import IGNORED, TokenRow
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T", bound=Sized)
 
 GAIN = 0.9  # the shared layout is used where it needs at most this share of the padded one's tokens
 POOL = 50  # batches sorted by length together, at most
@@ -47,13 +49,13 @@ class Collator:
         return padded_batch(rows, self.filler)
 
 
-def plan_steps(rows: Sequence[TokenRow], size: int, steps: int, seed: int) -> list[list[TokenRow]]:
+def plan_steps(rows: Sequence[T], size: int, steps: int, seed: int) -> list[list[T]]:
     """The rows of each of `steps` optimizer steps, `size` at most: every row once an epoch, like lengths together.
 
     Made before training, so that a resumed one goes on with the very batches it would have had. (The trainer's own
     grouping by length draws an epoch's order from a random state that no longer exists when it is resumed within it.)
     """
-    planned: list[list[TokenRow]] = []
+    planned: list[list[T]] = []
     for epoch in itertools.count():
         if len(planned) >= steps:
             break
@@ -61,7 +63,7 @@ def plan_steps(rows: Sequence[TokenRow], size: int, steps: int, seed: int) -> li
     return planned[:steps]
 
 
-def _epoch(rows: Sequence[TokenRow], size: int, chance: random.Random) -> list[list[TokenRow]]:
+def _epoch(rows: Sequence[T], size: int, chance: random.Random) -> list[list[T]]:
     """All rows in random order, sorted by length within pools of a quarter at most, so that batches still vary."""
     pool = size * min(max(1, len(rows) // (4 * size)), POOL)
     batches = []
@@ -71,11 +73,11 @@ def _epoch(rows: Sequence[TokenRow], size: int, chance: random.Random) -> list[l
     return batches
 
 
-def _chunks(rows: list[TokenRow], size: int) -> list[list[TokenRow]]:
+def _chunks(rows: list[T], size: int) -> list[list[T]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def even_batches(rows: Sequence[TokenRow], size: int) -> list[list[TokenRow]]:
+def even_batches(rows: Sequence[T], size: int) -> list[list[T]]:
     """All rows once, sorted by length, in batches of almost one size: each weighs the same in a mean over batches."""
     return _chunks(sorted(rows, key=len), math.ceil(len(rows) / math.ceil(len(rows) / size)))
 

@@ -19,31 +19,31 @@ from transformers.trainer_callback import PrinterCallback
 
 from executors.base import Event, Reporter, UserError
 from executors.models import Device
-from executors.tuning.batches import Collator, completion_loss, even_batches, plan_steps
+from executors.tuning.batches import even_batches, plan_steps
 from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_checkpoint, mark_complete
+from executors.tuning.material import Batcher, Material
 from executors.tuning.params import TuningParams, count_steps, steps_an_epoch
-from executors.tuning.rows import TokenRow
 
 LOGGED = 200  # points of the loss curve, at most
 
 
 def train(
     model: Any,
-    collator: Collator,
-    rows: Sequence[TokenRow],
-    watched: Sequence[TokenRow],
+    material: Material,
     params: TuningParams,
     device: Device,
     seed: int,
     folder: Path,
     report: Reporter,
 ) -> list[dict[str, float]]:
-    """Train `model` in place on `rows` and return its log: step, loss, learning_rate, and dev_loss on `watched`.
+    """Train `model` in place on `material` and return its log: step, loss, learning_rate, and dev_loss on its watched
+    items.
 
     `params.learning_rate` must be a number. Checkpoints go to `folder`, and a training that was interrupted goes on
     from the last whole one, with the same result. Raises `UserError`: loss not a number, out of memory, no disk
     space; `KeyboardInterrupt` once an interrupted training is saved.
     """
+    rows, watched = material.rows, material.watched
     folder.mkdir(parents=True, exist_ok=True)
     check_space(_checkpoint_bytes(model) * 3, folder)  # two are kept while the third is written
     with telling_out_of_memory(params), StopBetweenSteps() as stop:
@@ -51,11 +51,11 @@ def train(
         trainer = Trainer(
             model=model,
             args=arguments,
-            data_collator=collator,
+            data_collator=material.collator,
             train_dataset=plan_steps(rows, params.batch_size, arguments.max_steps, seed),
             eval_dataset=even_batches(watched, params.batch_size) if watched else None,
-            compute_loss_func=completion_loss,
-            callbacks=[_Guard(), _Progress(collator, report), _Stop(stop)],
+            compute_loss_func=material.loss,
+            callbacks=[_Guard(), _Progress(material.collator, report), _Stop(stop)],
         )
         trainer.remove_callback(PrinterCallback)
         resumed = latest_checkpoint(folder)
@@ -164,7 +164,7 @@ class _Guard(TrainerCallback):  # type: ignore[misc]
 class _Progress(TrainerCallback):  # type: ignore[misc]
     """Reports each optimizer step with the last loss and the speed."""
 
-    def __init__(self, collator: Collator, report: Reporter) -> None:
+    def __init__(self, collator: Batcher, report: Reporter) -> None:
         self.collator, self.report = collator, report
         self.loss = ""
         self.rate = 0.0

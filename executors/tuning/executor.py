@@ -18,6 +18,7 @@ from executors.models.device import prepare_peft
 from executors.models.language import can_share
 from executors.targets import numbers
 from executors.tuning.layers import choose_layers, layers_note, trained_share
+from executors.tuning.material import Material
 from executors.tuning.params import (
     FullParams,
     PeftParams,
@@ -56,21 +57,18 @@ class TuningExecutor(Executor):
     def _train(self, job: Job, finished: Path) -> None:
         from transformers import set_seed
 
-        from executors.tuning.batches import Collator
         from executors.tuning.engine import telling_out_of_memory, train
 
         params = read_params(self.Params, job.plan.params)
         mean = float(numbers(job.rows).mean()) if job.plan.task == "regression" else None
         model, tokenizer = load_causal(job.plan.model, job.report)
         params = replace(params, learning_rate=rate_of(params, model.num_parameters()))
-        rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, _limit(params, model))
         set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated
         with telling_out_of_memory(params):
             model = self.prepare(model, params)
-        trained, watched = split_development(rows.rows, development_rows(params, len(rows.rows)), job.plan.seed)
-        collator = Collator(tokenizer.pad_token_id, can_share(model))
+        material = self.material(job, params, model, tokenizer)
         checkpoints = job.folder / "checkpoints"
-        log = train(model, collator, trained, watched, params, choose_device(), job.plan.seed, checkpoints, job.report)
+        log = train(model, material, params, choose_device(), job.plan.seed, checkpoints, job.report)
         about = Tuned(
             method=self.method,
             task=job.plan.task,
@@ -78,7 +76,7 @@ class TuningExecutor(Executor):
             base=job.plan.model,
             sha256=weights_sha256(resolve(job.plan.model, job.report)),
             params=to_dict(params),
-            notes=(*self.notes(model, params), *rows.notes(), *_watched_note(len(watched), len(rows.rows))),
+            notes=(*self.notes(model, params), *material.notes),
             mean=mean,
             trained_share=round(trained_share(model), 6),
         )
@@ -88,6 +86,15 @@ class TuningExecutor(Executor):
             self.write(folder, job.plan.model, model, tokenizer)
             write_tuned(folder, about, log)
         shutil.rmtree(checkpoints)
+
+    def material(self, job: Job, params: Any, model: Any, tokenizer: Any) -> Material:
+        """What is trained on: the job's rows as prompts and answers, unless a method has other texts."""
+        from executors.tuning.batches import Collator, completion_loss
+
+        rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, row_limit(params, model))
+        trained, watched = split_development(rows.rows, development_rows(params, len(rows.rows)), job.plan.seed)
+        notes = (*rows.notes(), *watched_note(len(watched), len(rows.rows)))
+        return Material(trained, watched, Collator(tokenizer.pad_token_id, can_share(model)), completion_loss, notes)
 
     @abstractmethod
     def prepare(self, model: Any, params: Any) -> Any:
@@ -149,7 +156,7 @@ def public_name(model: str) -> str:
     return alias.hub if alias and alias.hub else model
 
 
-def _watched_note(watched: int, rows: int) -> tuple[Text, ...]:
+def watched_note(watched: int, rows: int) -> tuple[Text, ...]:
     if not watched:
         return ()
     return (
@@ -160,7 +167,7 @@ def _watched_note(watched: int, rows: int) -> tuple[Text, ...]:
     )
 
 
-def _limit(params: TuningParams, model: Any) -> int:
+def row_limit(params: TuningParams, model: Any) -> int:
     """Tokens a row may have: as asked, within the model's positions."""
     return min(params.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", params.max_length))
 
