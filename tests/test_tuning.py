@@ -334,8 +334,8 @@ def test_memory_that_runs_out_names_the_batch_size(said: str, tiny: str, tmp_pat
     model, tokenizer = load_causal(tiny)
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
     params = FullParams(min_steps=1, epochs=1, learning_rate=1e-4)
+    material = Material(rows, [], Full(0, False), completion_loss)
     with pytest.raises(UserError, match="out of memory in training with batches of 8 rows") as caught:
-        material = Material(rows, [], Full(0, False), completion_loss)
         train(model, material, params, choose_device(), 0, tmp_path, silent)
     assert "params.batch_size=4" in caught.value.hint
 
@@ -350,8 +350,8 @@ def test_another_error_of_the_same_kind_keeps_its_traceback(tiny: str, tmp_path:
 
     model, tokenizer = load_causal(tiny)
     rows = encode_rows(tokenizer, "classification", LABELS, ROWS, 512).rows
+    material = Material(rows, [], Broken(0, False), completion_loss)
     with pytest.raises(RuntimeError, match="a bug"):
-        material = Material(rows, [], Broken(0, False), completion_loss)
         train(model, material, FullParams(learning_rate=1e-4), choose_device(), 0, tmp_path, silent)
 
 
