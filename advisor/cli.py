@@ -28,6 +28,7 @@ COMMANDS = {  # name -> what it does; the module is advisor/commands/<name>.py (
     "predict": "Use what a run has built.",
     "chat": "Ask a run one question after another, each answer with its sources.",
     "index": "Index a folder of documents and keep the index fresh; prove that it is.",
+    "export": "Export what a run has tuned: adapter, merged weights, or GGUF.",
     "prompt": "Show a run's prompt as the model sees it, how it was found, or export it.",
     "demo": "Watch the whole way on a bundled task, in a few minutes.",
     "runs": "List the runs of this folder.",

@@ -19,7 +19,7 @@ from executors.base import Plan, Problem, Text, UserError
 if TYPE_CHECKING:
     from executors.models.endpoint import Endpoint, EndpointLimits, Price
 
-TRAINED = ("peft", "full")  # methods that need the weights themselves
+TRAINED = ("peft", "full", "cpt", "preference")  # methods that need the weights themselves
 SECONDS = (0.5, 10.0)  # a request from sending to answer: short answers of fast models, long ones of slow models
 PLACES = {  # where the data may go, in words
     "on_premises": ("stays on your premises", "不得离开本地"),

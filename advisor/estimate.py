@@ -17,8 +17,8 @@ from advisor.profile.machine import Machine, measure_machine, measure_tflops
 from advisor.profile.model import measure_model
 from advisor.quote import ENCODER, REFERENCE_PARAMETERS, duration, serving_seconds
 from advisor.quote.duration import training_seconds
-from advisor.quote.memory import training_memory
-from advisor.quote.shape import model_shape, typical
+from advisor.quote.memory import answering_memory, training_memory
+from advisor.quote.shape import Shape, model_shape, typical
 from advisor.quote.workload import LABEL_TOKENS, Workload, with_settings
 from advisor.texts import LANGUAGES, text
 from executors.base import Plan, Text, parse_params, to_dict
@@ -36,6 +36,9 @@ EXTRACT_TOKENS = 550  # scored to mark one answer in what was retrieved: measure
 CALIBRATED = 48  # training texts that labels are calibrated on
 TURN_TOKENS = 12  # a message's own marks in a chat template
 INSTRUCTION_TOKENS = 40
+PASSAGE_TOKENS = 96  # of one that stands in a training prompt, as documents are cut by default
+TRAINED_PASS = 3  # a pass that trains, in passes that only read: forward, and twice as much back
+GENERAL = (60, 50.0, 10.0)  # items of the general set, tokens to read and to write of each
 TOGETHER = (32, 8)  # rows that are answered beside one another, most and least
 
 
@@ -52,23 +55,64 @@ class Rows:
     grounded: bool = False  # rows bring a passage
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """What is foretold of a run: a sentence, and the figures that can be compared with what it takes (None: unknown).
+    Seconds and GB (1e9 bytes), each from low to high."""
+
+    told: Text
+    seconds: Range | None = None
+    memory_gb: Range | None = None
+
+
 def estimate_text(plan: Plan) -> Text:
     """One sentence: about how long the plan takes here, and what it costs where an endpoint is asked.
 
     Raises `UserError` for data that cannot be used.
     """
-    inputs = Inputs(plan.data.path, plan.data.test, plan.docs, columns=plan.data.columns)
-    data = measure_data(inputs, plan.task, plan.seed)
-    rows = rows_of(data, measure_documents(plan.docs).tokens if plan.docs else 0)
+    return estimate_plan(plan).told
+
+
+def estimate_plan(plan: Plan) -> Estimate:
+    """About how long the plan takes here, and where a language model is trained its peak memory.
+
+    Raises `UserError` for data that cannot be used.
+    """
+    data, rows = _rows_of_plan(plan)
     if plan.executor not in ESTIMATES:  # a method that was just added
-        return text("quote.no_estimate", train=data.train, test=data.test)
+        return Estimate(text("quote.no_estimate", train=data.train, test=data.test))
     if plan.executor in PROMPT_TOKENS and find_endpoint(plan.model):
-        return forecast(plan, asked_of(plan, rows))
+        return Estimate(forecast(plan, asked_of(plan, rows)))
     machine = measure_machine()
     measured = None if machine.gpu_memory_gb else measure_tflops()
-    low, high = estimate_seconds(plan, rows, machine, measured)
+    rounds = plan.data.folds + 1 if plan.data.folds else 1  # a training a fold, and one on all rows
+    share = replace(rows, test=-(-rows.test // rounds))
+    low, high = (rounds * seconds for seconds in estimate_seconds(plan, share, machine, measured))
     time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
-    return text("quote.estimate", time=time, machine=_machine_name(machine), train=data.train, test=data.test)
+    told = text("quote.estimate", time=time, machine=_machine_name(machine), train=data.train, test=data.test)
+    language = plan.executor in ("peft", "full") and not _tunes_encoder(plan)
+    memory = _tuned_memory(plan, rows, rig_of(machine, measured)) if language else None
+    return Estimate(told, (low, high), memory)
+
+
+def estimate_all(plans: Sequence[Plan]) -> Text:
+    """One sentence: about how long all of these take here, one after the other; empty where one cannot be told."""
+    spans = [found for plan in plans if (found := estimate_plan(plan).seconds)]
+    if len(spans) < len(plans):
+        return {}
+    low, high = sum(low for low, _ in spans), sum(high for _, high in spans)
+    time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
+    return text("chain.estimate", time=time, machine=_machine_name(measure_machine()))
+
+
+def _rows_of_plan(plan: Plan) -> tuple[DataProfile, Rows]:
+    """What is known of a plan's data, and what a run of it works through."""
+    inputs = Inputs(plan.data.path, plan.data.test, plan.docs, columns=plan.data.columns)
+    data = measure_data(inputs, plan.task, plan.seed)
+    if plan.data.folds:  # every row is scored once
+        every = data.train + data.test
+        data = replace(data, train=every - every // plan.data.folds, test=every)
+    return data, rows_of(data, measure_documents(plan.docs).tokens if plan.docs else 0)
 
 
 def rows_of(data: DataProfile, document_tokens: int = 0) -> Rows:
@@ -80,7 +124,7 @@ def rows_of(data: DataProfile, document_tokens: int = 0) -> Rows:
 def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None) -> Range:
     """Seconds (low, high) from start to score, weights being here already. `tflops` is the CPU's rate, if measured."""
     rig = rig_of(machine, tflops)
-    work = ESTIMATES[plan.executor](plan, rows, rig)
+    work = (_encoder if _tunes_encoder(plan) else ESTIMATES[plan.executor])(plan, rows, rig)
     started = (0.0, 0.0) if plan.executor == "baseline" else START
     return started[0] + work[0] + BASELINE[0], started[1] + work[1] + BASELINE[1]  # the floor runs beside it
 
@@ -337,13 +381,71 @@ def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
 
 def _tuned(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """Training as it is quoted, whose start is counted once, then the finished model anew and its answers."""
-    shape = model_shape(plan.model) or typical(REFERENCE_PARAMETERS)
-    known = Workload(rows.train, rows.input_tokens, rows.answer_tokens, _instruction(rows) + TURN_TOKENS)
-    work = with_settings(known, to_dict(_params(plan)))
+    answered = _answers(plan, rows, rig, shared=_instruction(rows), own=rows.input_tokens + TURN_TOKENS)
+    return _sum(_trained(plan, rows, rig), _looked(plan, rows, rig), answered, START)
+
+
+def _trained(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """The training alone, without the start of the program."""
+    shape, work = _training(plan, rows)
     peak = training_memory(shape, plan.executor, work, rig.kind).range
     low, _, high = training_seconds(shape, plan.executor, work, rig, work.steps(), peak)
+    return low - START[0], high - START[1]
+
+
+def _read(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """Windows of the documents, all of whose tokens are trained on, then the held-out rows answered."""
+    params = _params(plan)
+    windows = replace(rows, train=max(1, round(rows.document_tokens / params.max_length)))
+    whole = replace(windows, input_tokens=0.0, answer_tokens=float(params.max_length), labels=0)
+    low, high = _trained(plan, whole, rig)
     answered = _answers(plan, rows, rig, shared=_instruction(rows), own=rows.input_tokens + TURN_TOKENS)
-    return _sum((low - START[0], high - START[1]), answered, START)
+    return _sum((low, high), answered, START)
+
+
+def _encoder(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """Passes over the rows, each forward and backward: few with a plain head, several where pairs come first."""
+    params = _params(plan)
+    tokens = rows.train * min(rows.input_tokens, params.max_length)
+    least = params.min_steps * params.batch_size / max(rows.train, 1)
+    passes = max(params.epochs, least)
+    low, high = passes, passes + getattr(params, "contrast_epochs", 0)
+    embedded = _embedded(tokens, rig)
+    trained = TRAINED_PASS * low * embedded[0], TRAINED_PASS * high * embedded[1]
+    return _sum(trained, _embedded(rows.test * rows.input_tokens, rig), FIT)
+
+
+def _tunes_encoder(plan: Plan) -> bool:
+    """Whether a method of language models has an encoder as its model here, which is tuned with a head."""
+    from executors.tuning.encoder.names import is_encoder
+
+    return plan.executor in ("peft", "full") and is_encoder(plan.model)
+
+
+def _training(plan: Plan, rows: Rows) -> tuple[Shape, Workload]:
+    """The model that is trained, and the work."""
+    found = getattr(_params(plan), "passages", 0) * PASSAGE_TOKENS
+    known = Workload(rows.train, rows.input_tokens + found, rows.answer_tokens, _instruction(rows) + TURN_TOKENS)
+    return model_shape(plan.model) or typical(REFERENCE_PARAMETERS), with_settings(known, to_dict(_params(plan)))
+
+
+def _tuned_memory(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """GB at the peak: of the training, or of answering the held-out rows where that needs more."""
+    shape, work = _training(plan, rows)
+    training, answering = training_memory(shape, plan.executor, work, rig.kind), answering_memory(shape, work, rig.kind)
+    return max(training.ends[0], answering.ends[0]), max(training.ends[2], answering.ends[2])
+
+
+def _looked(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """What is looked at before and after: some rows answered, and their right answers and a general set read."""
+    params, n = _params(plan), _parameters(plan)
+    asked = min(params.compare, rows.train)
+    shared, own = _instruction(rows), rows.input_tokens + TURN_TOKENS
+    answered = _answers(plan, replace(rows, test=asked), rig, shared=shared, own=own) if asked else (0.0, 0.0)
+    read = _over((2 * n * asked * (shared + own + rows.answer_tokens),) * 2, rig)
+    general = serving_seconds(n, *GENERAL, rig) if params.forgetting else (0.0, 0.0)
+    low, high = _sum(answered, read, general)
+    return 2 * low, 2 * high
 
 
 ESTIMATES: Mapping[str, Callable[[Plan, Rows, Rig], Range]] = {
@@ -352,8 +454,11 @@ ESTIMATES: Mapping[str, Callable[[Plan, Rows, Rig], Range]] = {
     "long_context": _long_context,
     "rag": _rag,
     "probe": _probe,
+    "small_encoder": _encoder,
     "peft": _tuned,
     "full": _tuned,
+    "cpt": _read,
+    "preference": _tuned,
 }
 
 

@@ -35,15 +35,23 @@ from executors.base import (
     write_atomic,
 )
 
-TEXT_MODELS = ("prompt", "long_context", "rag", "peft", "full")  # methods that use the plan's language model
-ENCODERS = ("probe", "rag")  # methods that use its sentence encoder
+TEXT_MODELS = ("prompt", "long_context", "rag", "peft", "full", "cpt", "preference")  # use the plan's language model
+ENCODERS = ("probe", "small_encoder", "rag")  # methods that use its sentence encoder
 RUNNABLE_FORMS = {  # of each method's forms, those this version runs; the first stands in for the others
     "prompt": ("few_shot", "zero_shot", "calibrated", "many_shot", "retrieved", "chain_of_thought"),
-    "rag": ("retrieval",),
-    "probe": ("mean_pooling", "cls_pooling"),
-    "peft": ("lora",),
+    "rag": ("retrieval", "tuned_reader"),
+    "probe": ("mean_pooling", "cls_pooling", "per_layer"),
+    "small_encoder": ("setfit", "head_and_all", "last_layers", "first_frozen", "continued"),
+    "peft": (
+        *("lora", "qlora", "rslora", "dora", "ia3"),
+        *("prompt_tuning", "prefix_tuning", "bottleneck_adapters"),
+    ),
     "full": ("all", "last_layers", "first_frozen", "from_scratch"),
+    "cpt": ("replay", "low_rank"),
+    "preference": ("dpo",),
 }
+
+TRAINED_MODELS = ("peft", "full", "cpt", "preference")  # methods that change, or add to, the model's weights
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -79,6 +87,10 @@ def make_plan(
     if inputs.model and choice.method in TEXT_MODELS:
         check_use(decision, choice.method, inputs.model)
     data = measure_data(inputs, _said_task(decision))
+    if data.task not in executors.method(choice.method).tasks:
+        raise _other_task(choice.method, data.task, decision)
+    if choice.method == "preference":
+        _check_pairs(inputs, data.task)
     model, embedder = inputs.model or Plan.model, inputs.embedder or _default_embedder(choice.method, inputs)
     ground = Ground(decision, data, model, settings, endpoint, inputs.docs)
     params, param_reasons = choose_parameters(choice.method, ground)
@@ -87,14 +99,15 @@ def make_plan(
     reasons |= {**_task_reason(decision, data), **_data_reasons(data)}
     needs_docs = executors.method(choice.method).needs_docs
     if needs_docs:
-        whole = choice.method == "long_context"
-        reasons["docs"] = _whole_docs(str(inputs.docs), model) if whole else text("plan.docs", folder=str(inputs.docs))
+        reasons["docs"] = _docs_reason(choice.method, str(inputs.docs), model)
     if choice.method in TEXT_MODELS:
-        reasons["model"] = text("plan.given" if inputs.model else "plan.model_default", name=model)
+        reasons["model"] = _model_reason(inputs.model, model)
         reasons |= disclosure(model)
     if choice.method in ENCODERS:
         default = "plan.embedder_default" if embedder == Plan.embedder else "plan.embedder_int8"
         reasons["embedder"] = text("plan.given" if inputs.embedder else default, name=embedder)
+    if choice.method in TRAINED_MODELS:
+        check_start(choice.method, model)
     if choice.method == "probe":
         reasons["params.pooling"] = text("plan.pooling", name=embedder)
     return Plan(
@@ -116,6 +129,15 @@ def _default_embedder(method: str, inputs: Inputs) -> str:
     from advisor.encoders import default_encoder
 
     return default_encoder(Path(inputs.docs))
+
+
+def holds_chain(path: Path) -> bool:
+    """Whether the plan's file at `path` is of a chain, which `chains.read_chain` reads."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return False  # `read_plan` says why
+    return isinstance(raw, dict) and "stages" in raw
 
 
 # -- the method ----------------------------------------------------------------------------------------
@@ -140,6 +162,14 @@ def choose_method(decision: Decision, method: str | None = None) -> Choice:
     if missing:
         return Choice(first, text("plan.first_of_missing", method=first, missing=", ".join(missing)))
     return Choice(first, text("plan.first_of", method=first, later=", ".join(later)))
+
+
+def stages_of(decision: Decision) -> tuple[str, ...]:
+    """The methods of a recommendation that run as one chain; at most one where it is no hybrid that is run here."""
+    from advisor.chains import chain_faults
+
+    parts = tuple(method for method in decision.methods if method != "prompt")  # it is part of every other method
+    return parts if len(parts) > 1 and not chain_faults(parts) else parts[:1]
 
 
 def _stage(method: str) -> int:
@@ -175,17 +205,28 @@ def _not_yet(method: str, decision: Decision) -> UserError:
     )
 
 
+def _other_task(method: str, task: str, decision: Decision) -> UserError:
+    """What to run for a task that the method cannot do here: what the ladder has in its place."""
+    tasks = executors.method(method).tasks
+    instead = next((r.runs for r in decision.ladder if r.method == method and r.runs not in ("", method)), "prompt")
+    return UserError(
+        f"task: '{method}' cannot do {task}, only {', '.join(sorted(tasks))}; in its place runs '{instead}'",
+        f"advisor run {_run(decision)} --method {instead}",
+        Problem(f"task：“{method}”不能用于 {task}，只支持 {'、'.join(sorted(tasks))}；可先运行“{instead}”"),
+    )
+
+
 def require(method: str, decision: Decision, inputs: Inputs) -> None:
-    """Raise `UserError` with one command that gives everything the method still needs."""
-    wanted = []
+    """Raise `UserError` with one command that gives everything the method, or the parts of a chain, still need."""
+    wanted, parts = [], method.split("+")
     if not inputs.data:
         zh = f"data：“{method}”需要带正确答案的数据，用于评分"
         wanted.append((f"data: '{method}' needs rows with their right answers, to score on", zh, "--data FILE"))
-    if executors.method(method).needs_docs and not inputs.docs:
+    if any(executors.method(part).needs_docs for part in parts) and not inputs.docs:
         zh = f"docs：“{method}”需要回答所依据的文档文件夹"
         wanted.append((f"docs: '{method}' needs the folder of documents that answers draw on", zh, "--docs DIR"))
     if wanted:
-        chosen = "" if method in decision.methods else f" --method {method}"
+        chosen = "" if set(parts) <= set(decision.methods) else f" --method {method}"
         command = f"advisor run {_run(decision)}{chosen} {' '.join(option for _, _, option in wanted)}"
         raise UserError.of([Problem(en, command, Problem(zh)) for en, zh, _ in wanted])
 
@@ -208,6 +249,22 @@ def _task_reason(decision: Decision, data: DataProfile) -> dict[str, Text]:
     return {"task": text("plan.task_said", task=data.task) if said else data.task_reason}
 
 
+def _model_reason(given: str | None, model: str) -> Text:
+    from executors.models.tuned import tuned_run
+
+    run = tuned_run(model)
+    if run is not None:
+        return text("plan.model_run", name=model, base=run.base)
+    return text("plan.given" if given else "plan.model_default", name=model)
+
+
+def _docs_reason(method: str, folder: str, model: str) -> Text:
+    """What is done with the documents."""
+    if method == "long_context":
+        return _whole_docs(folder, model)
+    return text("plan.docs_read" if method == "cpt" else "plan.docs", folder=folder)
+
+
 def _whole_docs(folder: str, model: str) -> Text:
     """How much of the window the documents take, by estimate; the run counts, and refuses what does not fit."""
     tokens, window = measure_documents(folder).tokens, measure_model(model).window
@@ -224,6 +281,22 @@ def _data_reasons(data: DataProfile) -> dict[str, Text]:
     return {"data": told, **columns}
 
 
+def _check_pairs(inputs: Inputs, task: str) -> None:
+    """Raise `UserError` where the data has no pairs of a better and a worse answer."""
+    from executors.data.pairs import load_pairs
+
+    load_pairs(data_spec(inputs), 0, task)
+
+
+def check_start(method: str, model: str) -> None:
+    """Raise `UserError` where training would go on from a run that cannot become a dense model."""
+    from executors.models.tuned import check_mergeable, tuned_run
+
+    run = tuned_run(model)
+    if run is not None and run.adapter is not None:
+        check_mergeable(model, run)
+
+
 # -- files ---------------------------------------------------------------------------------------------
 
 
@@ -235,16 +308,22 @@ def write_plan(path: Path, plan: Plan) -> None:
 
 def read_plan(path: Path) -> Plan:
     """A plan's file. Raises `UserError` with every fault in it."""
-    raw = _read_mapping(path)
-    problems = _faults(raw)
+    raw = read_mapping(path)
+    problems = plan_faults(raw)
     if problems:
         raise UserError.of([Problem(f"{path}: {p.message}", p.hint) for p in problems])
+    return plan_of(raw)
+
+
+def plan_of(raw: Mapping[str, Any]) -> Plan:
+    """A plan from what a file says of it, which has no faults."""
     given = {name: raw[name] for name in _names(Plan) if raw.get(name) is not None}
     data = {name: value for name, value in raw["data"].items() if value is not None}
     return Plan(**{**given, "data": DataSpec(**data)})
 
 
-def _read_mapping(path: Path) -> Mapping[str, Any]:
+def read_mapping(path: Path) -> Mapping[str, Any]:
+    """What a plan's file holds. Raises `UserError` where it is no YAML, or no mapping."""
     hint, hint_zh = "make a plan with: advisor run last --dry-run", "生成计划：advisor run last --dry-run"
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -260,7 +339,8 @@ def _read_mapping(path: Path) -> Mapping[str, Any]:
     return raw
 
 
-def _faults(raw: Mapping[str, Any]) -> list[Problem]:
+def plan_faults(raw: Mapping[str, Any]) -> list[Problem]:
+    """Every fault in what a file says of one plan."""
     problems = [*_unknown(raw, _names(Plan), ""), *_wrong_types(raw, PLAN_TYPES, "")]
     problems += [Problem(f"{name}: missing") for name in ("executor", "task", "data") if raw.get(name) is None]
     if isinstance(raw.get("data"), dict):
@@ -299,6 +379,7 @@ DATA_TYPES: Mapping[str, tuple[type, ...]] = {
     "test": (str,),
     "columns": (dict,),
     "held_out": (int, float),
+    "folds": (int,),
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from advisor import formats
 from advisor.texts import say
 from executors.base import Event
 
@@ -32,6 +33,7 @@ class Progress:
         self._open: set[str] = set()  # stages that are not at their end: several may take turns
         self._tasks: dict[str, TaskID] = {}
         self._said = 0.0
+        self._began: dict[str, tuple[float, float]] = {}  # when a stage began, and how far along it was then
         self._bars: Bars | None = None
 
     def __enter__(self) -> Progress:
@@ -55,10 +57,22 @@ class Progress:
         (self._open.discard if ended else self._open.add)(event.stage)
         if self._bars:
             self._move_bar(self._bars, event, new)
-        elif new or self._clock() - self._said >= EVERY:
-            self._said = self._clock()
-            note = f"  {event.note}" if event.note else ""
-            self._console.print(f"{self._label(event)}  {_count(event)}{note}".rstrip(), markup=False, highlight=False)
+            return
+        now = self._clock()
+        if new:
+            self._began[event.stage] = (now, event.done)
+        if new or now - self._said >= EVERY:
+            self._said = now
+            told = (self._label(event), _count(event), self._left(event, now), event.note)
+            self._console.print("  ".join(filter(None, told)), markup=False, highlight=False)
+
+    def _left(self, event: Event, now: float) -> str:
+        """About how long the stage still takes, at the pace so far; empty where that is not known, or it is done."""
+        began, before = self._began.get(event.stage, (now, event.done))
+        if event.total is None or event.done <= before or event.done >= event.total or now <= began:
+            return ""
+        seconds = (now - began) / (event.done - before) * (event.total - event.done)
+        return say("unit.left", self._lang, time=formats.seconds(seconds, None, self._lang))
 
     def _move_bar(self, bars: Bars, event: Event, new: bool) -> None:
         if new:

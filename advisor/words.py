@@ -14,7 +14,9 @@ from executors.base import to_dict
 
 
 def method_name(method: str, lang: str) -> str:
-    """A method as its card is titled; its id where it has no card."""
+    """A method as its card is titled, or the parts of a chain (``rag+peft``); its id where it has no card."""
+    if "+" in method:
+        return methods_name(method.split("+"), lang)
     card = load_cards().get(method)
     return card.title[lang] if card else method
 

@@ -18,6 +18,9 @@ EXECUTORS = {
     "probe": "executors.probe:ProbeExecutor",
     "peft": "executors.tuning:PeftExecutor",
     "full": "executors.tuning:FullExecutor",
+    "cpt": "executors.tuning.corpus:CptExecutor",
+    "preference": "executors.tuning.preference:PreferenceExecutor",
+    "small_encoder": "executors.tuning.encoder:SmallEncoderExecutor",
 }
 
 

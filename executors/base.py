@@ -90,10 +90,26 @@ def did_you_mean(name: str, known: Iterable[str], lang: str = "en") -> str:
 
 @dataclass(frozen=True)
 class Input:
-    """What a model is given: the text, and the passage to rest on where the row brings one."""
+    """What a model is given: the text, and the passage to rest on where the row brings one.
+
+    `turns` is the conversation so far, (role, content) each, roles system, user and assistant, the last one's the
+    user's: of rows that have more to them than one user turn. `text` is then its transcript, for methods that know no
+    turns.
+    """
 
     text: str
     context: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.turns, tuple) or any(not isinstance(turn, tuple) for turn in self.turns):
+            pairs = tuple((str(role), str(content)) for role, content in self.turns)  # as JSON gives them back
+            object.__setattr__(self, "turns", pairs)
+
+    @property
+    def is_multi_turn(self) -> bool:
+        """Whether something has been answered before."""
+        return any(role == "assistant" for role, _ in self.turns)
 
 
 @dataclass(frozen=True)
@@ -169,6 +185,7 @@ class DataSpec:
     test: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     held_out: float = 0.2  # share set apart for scoring where no test file is given
+    folds: int = 0  # of a cross-validation, in which every row is scored once; 0: none
 
 
 @dataclass(frozen=True)
@@ -234,7 +251,7 @@ class Event:
     """Progress of one stage: `done` of `total` (None where unknown). `note` is a short remark, e.g. the loss.
 
     Stages: fetch, convert, load, read, scan, compare, split, embed, index, wait, train, search, predict, fit, save,
-    draft.
+    draft, look, general, export.
     """
 
     stage: str
@@ -293,6 +310,11 @@ class Predictor(ABC):
         method cannot tell. In it: rows, wrong, counts (by kind of cause) and failures, each with kind, why, command."""
         return {}
 
+    def surprise(self, rows: Sequence[Row]) -> list[tuple[float, int]]:
+        """(nats, tokens) of each row's first target as the method's language model sees it, the end included; empty
+        where there is no such model, or it does not tell."""
+        return []
+
     def as_runnable(self, full: bool = False) -> PredictorRunnable:
         """This predictor as a `Runnable` of LangChain, text to text; with `full`, text to a mapping with scores and
         sources."""
@@ -336,6 +358,17 @@ class Score:
 
 
 @dataclass(frozen=True)
+class ClassScore:
+    """One class of a classification: the held-out rows it has, how often it was answered, and shares of one."""
+
+    rows: int
+    answered: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
 class Result:
     """What a run did and what came of it."""
 
@@ -345,6 +378,7 @@ class Result:
     error: str = ""
     metric: str = ""  # the name in `scores` that decides
     scores: Mapping[str, Score] = field(default_factory=dict)
+    classes: Mapping[str, ClassScore] = field(default_factory=dict)  # of a classification, by name
     rows: Mapping[str, int] = field(default_factory=dict)  # train, test, and what was left out, by reason
     seconds: Mapping[str, float] = field(default_factory=dict)  # build, predict
     peak_memory_mb: float | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from executors.base import Input, Passage, Row
 
@@ -105,20 +106,33 @@ def chat(
 
     `passages` are what was retrieved for `input`; a demonstration's passage is its row's context. `documents` are the
     same for every input: they stand first in the first turn, so that all prompts begin alike. `instruction` replaces
-    the drafted one.
+    the drafted one. The turns of a conversation are turns here as well; its own system turn replaces the drafted
+    instruction and stands after one that is given. A demonstration's are told as its transcript, within one turn.
     """
     shown = any(row.input.context for row in demonstrations)
     grounded = bool(passages or documents or input.context or shown)
-    system = instruction or instruction_for(task, labels) + (FROM_PASSAGES["en"] if grounded else "")
+    drafted = instruction_for(task, labels) + (FROM_PASSAGES["en"] if grounded else "")
+    own, before, last = _parts(input)
+    system = "\n\n".join(filter(None, [instruction, own])) or drafted
     messages = [{"role": "system", "content": system}]
     for row in demonstrations:
         messages.append({"role": "user", "content": _ask(task, row.input, ())})
         messages.append({"role": "assistant", "content": row.target})
-    messages.append({"role": "user", "content": _ask(task, input, passages)})
+    messages += [{"role": role, "content": content} for role, content in before]
+    messages.append({"role": "user", "content": _ask(task, last, passages)})
     if documents:
         given = [fenced(n, document) for n, document in enumerate(documents, 1)]
         messages[1]["content"] = "\n\n".join([*given, messages[1]["content"]])
     return messages
+
+
+def _parts(given: Input) -> tuple[str, Sequence[tuple[str, str]], Input]:
+    """(the conversation's own system turn, its turns before the last, the last one as an input)."""
+    if not given.turns or given.turns[-1][0] != "user":
+        return "", (), given
+    system = "\n\n".join(content for role, content in given.turns if role == "system")
+    *before, (_, asked) = (turn for turn in given.turns if turn[0] != "system")
+    return system, before, replace(given, text=asked, turns=())
 
 
 def _ask(task: str, input: Input, passages: Sequence[Passage]) -> str:

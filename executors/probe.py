@@ -1,8 +1,9 @@
 """Probe: a linear head on a frozen sentence encoder. Logistic regression for classes, ridge for numbers.
 
 Only the head is fitted, on the training rows alone; its regularisation is chosen by cross-validation among them.
-Embeddings are kept in the job's folder as they are made, so an interrupted build does not embed twice.
-Not covered: layers below the encoder's last, tuning the encoder.
+Embeddings are kept in the job's folder as they are made, so an interrupted build does not embed twice. With `layer`, or
+with a language model instead of an encoder, the head reads one layer of the model, see `layer_choice`.
+Not covered: tuning the encoder.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ from executors.base import (
     silent,
     write_json,
 )
-from executors.models import Embedder, load_embedder
+from executors.layers import LayerEmbedder, LayerPooling, open_layers
+from executors.models import Embedder, load_embedder, name_problems
 from executors.models.embed import Pooling
+from executors.models.endpoint import is_endpoint
 from executors.targets import numbers
 
 Floats = NDArray[np.float32]
@@ -53,9 +56,11 @@ ITERATIONS = 2000
 @dataclass(frozen=True)
 class ProbeParams:
     """`c` and `alpha` None: chosen by cross-validation on the training rows. `pooling` None: as the encoder was
-    trained, by its own configuration."""
+    trained, by its own configuration; of a language model's layers the last token's."""
 
-    pooling: Literal["mean", "cls"] | None = None  # one vector of a text: its tokens' mean, or its first token's
+    model: Literal["encoder", "language"] = "encoder"  # whose features: the plan's embedder, or its language model
+    layer: int | Literal["best"] | None = None  # None: an encoder's sentence vector, a language model's best layer
+    pooling: LayerPooling | None = None  # one vector of a text: its tokens' mean, its first token's, or its last one's
     c: float | None = None  # inverse regularisation of the logistic head
     alpha: float | None = None  # regularisation of the ridge head
     folds: int = 5  # at most; fewer where the smallest class has fewer rows
@@ -123,8 +128,7 @@ class ProbePredictor(Predictor):
     @classmethod
     def load(cls, folder: Path, report: Reporter = silent, open_embedder: OpenEmbedder = load_embedder) -> Self:
         manifest = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
-        embedder = open_embedder(manifest["embedder"]["name"], report)
-        embedder = _pooled(embedder, manifest["embedder"].get("pooling"))
+        embedder = _reopened(manifest["embedder"], open_embedder, report)
         _refuse_another(manifest["embedder"], identity(embedder))
         with np.load(folder / "head.npz", allow_pickle=False) as arrays:
             head = Head(arrays["weights"], arrays["bias"])
@@ -146,27 +150,70 @@ class ProbeExecutor(Executor):
         params, _ = parse_params(ProbeParams, plan.params)
         if params is None:
             return []  # its problems are reported by whoever checks the plan
-        return [
+        problems = [
             Problem(f"params.{name}: must be above {least}, got {value}")
             for name, value, least in (("c", params.c, 0), ("alpha", params.alpha, 0), ("folds", params.folds, 1))
             if value is not None and value <= least
         ]
+        return problems + _layer_problems(plan, params)
 
     def build(self, job: Job) -> ProbePredictor:
         """Raises `UserError` where a regression's target is no number."""
         params = _params(job.plan)
+        if params.layer is not None or params.model == "language":
+            from executors.layer_choice import build_on_layers
+
+            return build_on_layers(job, params)
         embedder = _pooled(self.open_embedder(job.plan.embedder, job.report), params.pooling)
         texts = [input_text(row.input) for row in job.rows]
-        notes = _cut_texts(embedder, texts)
         vectors = embed_kept(embedder, texts, job.folder, job.report)
         job.report(Event("fit"))
         if job.plan.task == "regression":
             values = numbers(job.rows)
             head, chosen = fit_ridge(vectors, values, params.alpha)
-            return ProbePredictor(embedder, head, (), (float(values.min()), float(values.max())), chosen, notes)
+            span = (float(values.min()), float(values.max()))
+            return ProbePredictor(embedder, head, (), span, chosen, text_notes(embedder, texts))
         targets = [row.target for row in job.rows]
         head, chosen = fit_logistic(vectors, targets, job.labels, params.c, params.folds, job.plan.seed)
-        return ProbePredictor(embedder, head, job.labels, about=chosen, notes=(*notes, *_thin_classes(targets)))
+        return ProbePredictor(embedder, head, job.labels, about=chosen, notes=text_notes(embedder, texts, targets))
+
+
+def _layer_problems(plan: Plan, params: ProbeParams) -> list[Problem]:
+    """Values that do not go together: a layer below 0, a pooling the model has none of, a model of the other kind."""
+    problems = []
+    language = params.model == "language"
+    if isinstance(params.layer, int) and params.layer < 0:
+        problems.append(
+            Problem(
+                f"params.layer: must be 0 or more, got {params.layer}",
+                "params.layer=best chooses one",
+                Problem(f"params.layer：应不小于 0，给出的是 {params.layer}", "params.layer=best 自动选择"),
+            )
+        )
+    wrong = "cls" if language else "last"
+    if params.pooling == wrong:
+        problems.append(
+            Problem(
+                f"params.pooling: '{wrong}' has no meaning with model={params.model}, whose "
+                + ("first token has seen nothing yet" if language else "last token is the mark of the end"),
+                "params.pooling=mean, or " + ("last" if language else "cls"),
+                Problem(f"params.pooling：“{wrong}”不适用于 model={params.model}"),
+            )
+        )
+    if language:
+        problems += name_problems(plan.model, "language")
+        if is_endpoint(plan.model):
+            problems.append(
+                Problem(
+                    f"params.model: the layers of '{plan.model}' cannot be read, it runs behind an endpoint",
+                    "name a model that runs here, or params.model=encoder",
+                    Problem(
+                        f"params.model：“{plan.model}”在远端运行，读不到其各层",
+                        "请换用本地模型，或 params.model=encoder",
+                    ),
+                )
+            )
+    return problems
 
 
 def _params(plan: Plan) -> ProbeParams:
@@ -186,12 +233,21 @@ def input_text(given: Input) -> str:
 
 def identity(embedder: Embedder) -> dict[str, Any]:
     """What a head depends on: another encoder or pooling of the same dimension would give silent nonsense."""
+    place = {"layer": embedder.layer, "kind": embedder.kind} if isinstance(embedder, LayerEmbedder) else {}
     return {
         "name": embedder.name,
         "sha256": embedder.sha256,
         "dimension": embedder.dimension,
         "pooling": embedder.pooling,
+        **place,
     }
+
+
+def _reopened(saved: dict[str, Any], open_embedder: OpenEmbedder, report: Reporter) -> Embedder:
+    """The encoder, or the layer of a model, that a head was saved with."""
+    if "layer" in saved:
+        return open_layers(saved["name"], saved["kind"], saved["pooling"], report).at(saved["layer"])
+    return _pooled(open_embedder(saved["name"], report), saved.get("pooling"))
 
 
 def _pooled(embedder: Embedder, pooling: str | None) -> Embedder:
@@ -297,17 +353,22 @@ def choose_strength(vectors: Floats, classes: NDArray[np.int64], fold: NDArray[n
         return {"c": PLAIN_STRENGTH, "by": "default: no class has rows to hold out"}
     losses = np.zeros(len(STRENGTHS))
     for number in range(fold.max() + 1):
-        losses += _losses(vectors, classes, fold == number)
+        losses += held_out_losses(vectors, classes, fold == number)
     losses /= held.sum()
     best = STRENGTHS[int(losses.argmin())]
     shown = {f"{c:g}": round(float(loss), 4) for c, loss in zip(STRENGTHS, losses, strict=True)}
     return {"c": best, "by": "cross-validation", "folds": int(fold.max() + 1), "log_loss": shown}
 
 
-def _losses(vectors: Floats, classes: NDArray[np.int64], out: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The summed log loss on the rows `out`, for each of `STRENGTHS` fitted on the others."""
-    model, losses = _logistic(STRENGTHS[0]), np.zeros(len(STRENGTHS))
-    for n, c in enumerate(STRENGTHS):
+def held_out_losses(
+    vectors: Floats,
+    classes: NDArray[np.int64],
+    out: NDArray[np.bool_],
+    strengths: Sequence[float] = STRENGTHS,
+) -> NDArray[np.float64]:
+    """The summed log loss on the rows `out`, for each of `strengths` (of C, ascending) fitted on the others."""
+    model, losses = _logistic(strengths[0]), np.zeros(len(strengths))
+    for n, c in enumerate(strengths):
         model.C = c
         with _converging():
             model.fit(vectors[~out], classes[~out])
@@ -326,6 +387,7 @@ def _converging() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes")  # many classes of few rows are no numbers
         yield
 
 
@@ -343,6 +405,11 @@ def _softmax(logits: Floats) -> NDArray[np.float64]:
     powers = np.exp(shifted)
     shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares
+
+
+def text_notes(embedder: Embedder, texts: Sequence[str], targets: Sequence[str] = ()) -> tuple[Text, ...]:
+    """What of the training rows a reader of the score must know: texts that were cut, classes of a single row."""
+    return (*_cut_texts(embedder, texts), *_thin_classes(targets))
 
 
 def _cut_texts(embedder: Embedder, texts: Sequence[str]) -> tuple[Text, ...]:

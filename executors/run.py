@@ -1,9 +1,10 @@
 """Runs a plan: check, build, save, predict, score, record. Goes on where an interrupted run left off.
 
 What a run leaves in its folder: `artifact/` (what `open_predictor` loads), `predictions.jsonl` (one line a
-held-out row), `triage.json` (why answers are wrong, where the method can tell) and `result.json`. `work/` holds
-checkpoints while the run is unfinished. The scored predictor is the saved one, loaded again: what `predict` answers
-later is what was scored here.
+held-out row), `removed.jsonl` (rows left out or doubtful, with the reason), `triage.json` (why answers are wrong,
+where the method can tell) and `result.json`. `work/` holds checkpoints while the run is unfinished. The scored
+predictor is the saved one, loaded again: what `predict` answers later is what was scored here. With folds every row is
+scored instead, each by a predictor made without it, and the saved one is made of all rows.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import executors
 from executors.base import (
+    ClassScore,
     Event,
     Executor,
     Job,
@@ -37,22 +40,30 @@ from executors.base import (
     Result,
     Row,
     Score,
+    Text,
     Usage,
     UserError,
     parse_params,
     silent,
     to_dict,
+    write_atomic,
     write_json,
 )
 from executors.data import Dataset, load_dataset
+from executors.data.folds import check_folds, split_folds
+from executors.data.left_out import FILE as LEFT_OUT
+from executors.data.left_out import read_left_out, write_left_out
 from executors.data.near import find_leaks
 from executors.models.endpoint import LEDGER, is_endpoint, limits_of, read_limits
 from executors.models.endpoint.session import Session, spending
 from executors.models.folder import sha256
+from executors.models.tuned import tuned_run
 
 TRIAGE = "triage.json"
 PROCESS_STATUS = Path("/proc/self/status")
+SURPRISED = 32  # rows, at most, whose right answers a language model is asked the likelihood of
 CHUNK = 64  # rows predicted between two writes: what a kill loses at most
+RUN_PARAMS = ("retriever",)  # parameters of methods that name a finished run
 FILE_PARAMS = ("demonstrations", "schema")  # parameters of methods that name a file
 PAID_CHUNK = 4096  # of a model behind an endpoint, whose every answer is kept by itself
 PACKAGES = (
@@ -78,7 +89,7 @@ def check_plan(plan: Plan) -> list[Problem]:
         )
     if executor.needs_docs and not plan.docs:
         problems.append(Problem(f"docs: '{plan.executor}' needs a folder of documents", "give it with --docs DIR"))
-    problems += limits_of(plan.endpoint)[1]
+    problems += [*limits_of(plan.endpoint)[1], *check_folds(plan.data)]
     return problems + executor.check(plan)
 
 
@@ -143,16 +154,24 @@ def _work(
     plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Result, report: Reporter, spent: Session
 ) -> Result:
     begin = time.perf_counter()
+    pooled = _across_folds(plan, dataset, stamp, folder, report) if plan.data.folds else {}
     if _artifact_stamp(folder) != stamp:
-        _build(plan, dataset, stamp, folder, report)
+        learnt = replace(dataset, test=()) if plan.data.folds else dataset  # all rows: none is held out of the one kept
+        _build(plan, learnt, stamp, folder, report)
     built = time.perf_counter()
     predictor = open_predictor(folder, report)
-    chunk = PAID_CHUNK if is_endpoint(plan.model) else CHUNK
-    predictions = _predict(predictor, dataset.test, folder / "predictions.jsonl", report, chunk)
+    if plan.data.folds:
+        predictions = [pooled[row.id] for row in dataset.test]
+        write_predictions(folder / "predictions.jsonl", pooled)
+    else:
+        predictions = _predict(predictor, dataset.test, folder / "predictions.jsonl", report, chunk_of(plan))
     predicted = time.perf_counter()
-    from executors.metrics import score
+    from executors.metrics import class_scores, score
 
     metric, scores = score(plan.task, dataset.test, predictions)
+    by_fold = _by_fold(plan, dataset, pooled, metric) if pooled else ()
+    classes = class_scores(dataset.test, predictions) if plan.task == "classification" else {}
+    scores |= _perplexity(predictor, plan.task, dataset.test) if not plan.data.folds else {}
     _examine(predictor, dataset.test, predictions, folder)
     elsewhere = spent.used and "torch" not in sys.modules  # a model behind an endpoint, and none here
     device, reason = ("", {}) if elsewhere else _device(executors.method(plan.executor))
@@ -161,11 +180,12 @@ def _work(
         status="done",
         metric=metric,
         scores=scores,
+        classes=classes,
         seconds={"build": round(built - begin, 2), "predict": round(predicted - built, 2)},
         peak_memory_mb=peak_memory_mb(),
         device=device,
         device_reason=reason,
-        notes=(*started.notes, *predictor.notes, *spent.notes.tell(spent)),
+        notes=(*started.notes, *by_fold, *_listed(folder), *predictor.notes, *spent.notes.tell(spent)),
         cost_usd=spent.cost_usd,
     )
 
@@ -174,8 +194,10 @@ def _build(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Repor
     """Build and save; the artifact's folder appears whole or not at all."""
     work = folder / "work"
     work.mkdir(exist_ok=True)
+    write_left_out(folder / LEFT_OUT, dataset.left_out)
     leaks = functools.partial(find_leaks, held_out=dataset.test, report=report)  # costs nothing until a method asks
     predictor = executors.method(plan.executor).build(Job(plan, dataset.train, dataset.labels, work, report, leaks))
+    write_left_out(folder / LEFT_OUT, [*dataset.left_out, *read_left_out(work / LEFT_OUT)])
     report(Event("save"))
     unfinished = folder / "artifact.tmp"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -185,6 +207,69 @@ def _build(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Repor
     write_json(unfinished / "about.json", about)
     shutil.rmtree(folder / "artifact", ignore_errors=True)
     unfinished.rename(folder / "artifact")
+
+
+def _listed(folder: Path) -> tuple[Text, ...]:
+    """Where the rows are that were left out or look doubtful, if there are any."""
+    count = len(read_left_out(folder / LEFT_OUT))
+    if not count:
+        return ()
+    return (
+        {
+            "en": f"{LEFT_OUT} lists the {count:,} rows that were left out or look doubtful, with the reason",
+            "zh": f"{LEFT_OUT} 列出了被剔除或存疑的 {count:,} 行数据及原因",
+        },
+    )
+
+
+def _across_folds(plan: Plan, dataset: Dataset, stamp: str, folder: Path, report: Reporter) -> dict[str, Prediction]:
+    """A prediction for every held-out row, by its id, each of a model trained on the other folds.
+
+    Each fold goes on where it was broken off; of a finished one only its predictions are kept.
+    """
+    pooled: dict[str, Prediction] = {}
+    folds = split_folds(dataset, plan.data.folds, plan.seed, plan.task)
+    for number, fold in enumerate(folds, 1):
+        place = folder / "work" / "folds" / str(number)
+        place.mkdir(parents=True, exist_ok=True)
+        told = functools.partial(_tell_fold, report, f"{number}/{len(folds)}")
+        path = place / "predictions.jsonl"
+        if read_predictions(path).keys() != {row.id for row in fold.test}:
+            if _artifact_stamp(place) != stamp:
+                _build(plan, fold, stamp, place, told)
+            _predict(open_predictor(place, told), fold.test, path, told, chunk_of(plan))
+        for name in ("artifact", "work"):
+            shutil.rmtree(place / name, ignore_errors=True)
+        pooled |= read_predictions(path)
+    return pooled
+
+
+def _by_fold(plan: Plan, dataset: Dataset, pooled: Mapping[str, Prediction], metric: str) -> tuple[Text, ...]:
+    """The deciding metric of each fold: how much it depends on which rows are held out."""
+    from executors.metrics import score
+
+    tests = [fold.test for fold in split_folds(dataset, plan.data.folds, plan.seed, plan.task)]
+    found = [score(plan.task, rows, [pooled[row.id] for row in rows])[1].get(metric) for rows in tests]
+    values = ", ".join(f"{one.value:.3g}" for one in found if one)
+    return ({"en": f"{metric} by fold: {values}", "zh": f"各折的 {metric}：{values}"},)
+
+
+def _tell_fold(report: Reporter, fold: str, event: Event) -> None:
+    report(replace(event, note=" · ".join(filter(None, [fold, event.note]))))
+
+
+def chunk_of(plan: Plan) -> int:
+    """Rows predicted between two writes."""
+    return PAID_CHUNK if is_endpoint(plan.model) else CHUNK
+
+
+def _perplexity(predictor: Predictor, task: str, rows: Sequence[Row]) -> dict[str, Score]:
+    """Of the right answers to some of the rows, spread over all, where the method knows how likely a text is."""
+    from executors.messages import TEXT_TASKS
+    from executors.metrics import perplexity
+
+    costs = predictor.surprise(rows[:: math.ceil(len(rows) / SURPRISED)]) if task in TEXT_TASKS else []
+    return {"perplexity": perplexity(costs)} if costs else {}
 
 
 def _examine(predictor: Predictor, rows: Sequence[Row], predictions: Sequence[Prediction], folder: Path) -> None:
@@ -236,10 +321,19 @@ def _predict(
 
             for row, prediction in zip(chunk, predictor.predict([r.input for r in chunk], shifted), strict=True):
                 done[row.id] = prediction
-                out.write(json.dumps({"id": row.id, **to_dict(prediction)}, ensure_ascii=False) + "\n")
+                out.write(_line(row.id, prediction))
             out.flush()
             report(Event("predict", done=len(rows) - len(missing) + start + len(chunk), total=len(rows)))
     return [done[row.id] for row in rows]
+
+
+def _line(name: str, prediction: Prediction) -> str:
+    return json.dumps({"id": name, **to_dict(prediction)}, ensure_ascii=False) + "\n"
+
+
+def write_predictions(path: Path, predictions: Mapping[str, Prediction]) -> None:
+    """All predictions by row id, at once."""
+    write_atomic(path, "".join(_line(name, prediction) for name, prediction in predictions.items()))
 
 
 def read_predictions(path: Path) -> dict[str, Prediction]:
@@ -278,6 +372,7 @@ def read_result(folder: Path) -> Result | None:
         return None
     record = json.loads(path.read_text(encoding="utf-8"))
     record["scores"] = {name: Score(**s) for name, s in record["scores"].items()}
+    record["classes"] = {name: ClassScore(**c) for name, c in record.get("classes", {}).items()}
     record["notes"] = tuple(record["notes"])
     return Result(**record)
 
@@ -296,7 +391,17 @@ def fingerprint(plan: Plan) -> str:
                 if file.is_file():
                     digest.update(str(file).encode())
                     digest.update(sha256(file).encode())
+    run = tuned_run(plan.model)
+    earlier = [run.folder] if run else []
+    earlier += [Path(plan.params[name]) / "artifact" for name in RUN_PARAMS if plan.params.get(name)]
+    digest.update("".join(map(_stamp_of, earlier)).encode())
     return digest.hexdigest()
+
+
+def _stamp_of(artifact: Path) -> str:
+    """What the outcome of an earlier run depended on, which a plan builds on; empty where that is not known."""
+    about = artifact / "about.json"
+    return str(json.loads(about.read_text(encoding="utf-8"))["stamp"]) if about.is_file() else ""
 
 
 def read_stamp(folder: Path) -> str:

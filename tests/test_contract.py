@@ -19,19 +19,27 @@ TASKS = {
     "classification", "regression", "extraction", "question_answering", "summarisation", "translation",
     "generation", "dialogue", "structured_output", "reasoning",
 }  # fmt: skip
+UNWATCHED = {"compare": 0, "forgetting": False}
 QUICK = {  # the least work that is still the method's own
     "peft": {"epochs": 1, "min_steps": 1, "batch_size": 2},
     "full": {"epochs": 1, "min_steps": 1, "batch_size": 2},
+    "cpt": {"epochs": 0.1, "min_steps": 1, "batch_size": 2, "max_length": 128, **UNWATCHED},
+    "preference": {"epochs": 0.1, "min_steps": 1, "batch_size": 2, "max_length": 128, **UNWATCHED},
     "prompt": {"shots": 2},
 }
-DOCS = {"long_context": DEMO / "handbook" / "05-returns-and-refunds.md"}  # all of it stands in every prompt
+PAGE = DEMO / "handbook" / "05-returns-and-refunds.md"
+DOCS = {"long_context": PAGE, "cpt": PAGE}  # all of it stands in every prompt, or is read by the model
+PAIRS = Path(__file__).parent / "pairs.jsonl"
 METHODS = list(executors.EXECUTORS)
 
 
 def _plan(method: str) -> Plan:
     params = QUICK.get(method, {})
+    docs = str(DOCS.get(method, DEMO / "handbook")) if executors.method(method).needs_docs else None
     if "classification" in executors.method(method).tasks:
-        return Plan(method, "classification", DataSpec(str(DEMO / "requests-train.csv")), params=params)
+        return Plan(method, "classification", DataSpec(str(DEMO / "requests-train.csv")), docs=docs, params=params)
+    if method == "preference":
+        return Plan(method, "dialogue", DataSpec(str(PAIRS)), params=params)
     data = DataSpec(str(DEMO / "questions-train.jsonl"))
     return Plan(method, "question_answering", data, docs=str(DOCS.get(method, DEMO / "handbook")), params=params)
 

@@ -451,7 +451,7 @@ def test_the_ladder_starts_with_the_floor_and_each_step_has_a_command() -> None:
         "advisor run r1 --method baseline --data FILE",
         "advisor run r1 --method prompt --data FILE",
         "advisor run r1 --method rag --data FILE --docs DIR",
-        "advisor run r1 --method peft --data FILE",
+        "advisor run r1 --method rag+peft --data FILE --docs DIR",
         "advisor predict last --input FILE",
     ]
     assert "0.85" in decision.ladder[1].gate["en"]

@@ -17,7 +17,7 @@ from advisor.answers import read_answers
 from advisor.cards import load_cards
 from advisor.cli import COMMANDS, cli
 from advisor.commands.ask import complete
-from advisor.decision import Decision, Inputs
+from advisor.decision import Decision, Inputs, Rung
 from advisor.facts import Fact, Facts, load_vocabulary
 from advisor.texts import LANGUAGES
 from executors import EXECUTORS
@@ -90,6 +90,11 @@ def parsed(command: str) -> tuple[click.Command, click.Context]:
     return found, found.make_context(name, arguments)
 
 
+def parts(rung: Rung) -> list[str]:
+    """The methods that a step's command runs: one, or those of a chain."""
+    return str(parsed(rung.command)[1].params["method"]).split("+")
+
+
 def test_every_command_parses_as_it_is_printed(decision: Decision) -> None:
     for rung in decision.ladder:
         inside = [found for told in rung.gate.values() for found in re.findall(r"advisor [\w-]+ r1[\w= -]*", told)]
@@ -100,17 +105,17 @@ def test_every_command_parses_as_it_is_printed(decision: Decision) -> None:
 
 def test_every_method_in_a_command_is_one_that_runs(decision: Decision) -> None:
     for rung in decision.ladder[:-1]:
-        assert parsed(rung.command)[1].params["method"] in EXECUTORS
+        assert all(part in EXECUTORS for part in parts(rung))
 
 
 def test_every_method_in_a_command_can_do_the_task(decision: Decision) -> None:
     for rung in decision.ladder[:-1]:
-        assert decision.facts["task"].value in executors.method(parsed(rung.command)[1].params["method"]).tasks
+        assert all(decision.facts["task"].value in executors.method(part).tasks for part in parts(rung))
 
 
 def test_no_step_offers_what_is_vetoed(decision: Decision) -> None:
     vetoed = {ranked.method for ranked in decision.vetoes}
-    assert vetoed.isdisjoint(parsed(rung.command)[1].params.get("method") for rung in decision.ladder)
+    assert vetoed.isdisjoint(part for rung in decision.ladder[:-1] for part in parts(rung))
 
 
 def test_it_begins_with_the_floor_then_prompting_and_ends_with_use(decision: Decision) -> None:
@@ -177,9 +182,9 @@ def test_nothing_is_labelled_where_nothing_may_be_trained() -> None:
     assert not any("abel" in rung.text["en"] for rung in decided(SITUATIONS["nothing to train"]).ladder)
 
 
-def test_a_method_whose_nearest_is_vetoed_is_stood_for_by_prompting() -> None:
+def test_a_method_that_marks_no_spans_is_stood_for_by_prompting() -> None:
     step = decided(SITUATIONS["span marking"]).ladder[2]
-    assert (step.method, step.runs) == ("small_encoder", "prompt")  # a probe gives labels, not spans
+    assert (step.method, step.runs) == ("small_encoder", "prompt")  # it gives labels, not spans
 
 
 def test_a_method_that_does_not_run_for_the_task_is_stood_for_by_prompting() -> None:
@@ -192,8 +197,18 @@ def test_a_method_that_does_not_run_for_the_task_is_stood_for_by_prompting() -> 
     ]
 
 
-def test_a_reading_stage_that_does_not_run_is_left_to_the_next() -> None:
-    assert commands("a new language")[2:4] == ["full --data FILE --test FILE"] * 2
+def test_each_stage_of_a_hybrid_runs_in_one_chain_with_those_before_it() -> None:
+    given = "--data FILE --test FILE --docs DIR"
+    assert commands("a new language")[2:4] == [f"cpt {given}", f"cpt+full {given}"]
+    last = decided(ALL["a new language"]).ladder[3].text
+    assert "in one chain with the stages before it" in last["en"]
+    assert "组成一条链运行" in last["zh"]
+
+
+def test_a_stage_that_does_not_run_is_left_to_the_next() -> None:
+    step = next(rung for answers in ALL.values() for rung in decided(answers).ladder if rung.method == "pretrain")
+    assert step.runs in ("full", "peft", "prompt")
+    assert "+" not in step.command
 
 
 def test_given_inputs_are_not_asked_for_again() -> None:
@@ -202,7 +217,7 @@ def test_given_inputs_are_not_asked_for_again() -> None:
         "advisor run r1 --method baseline",
         "advisor run r1 --method prompt",
         "advisor run r1 --method rag",
-        "advisor run r1 --method peft",
+        "advisor run r1 --method rag+peft",
         "advisor predict last --input FILE",
     ]
 

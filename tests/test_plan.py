@@ -59,7 +59,8 @@ def decision(*methods: str, form: str = "", **facts: Fact) -> Decision:
         (("long_context",), "long_context"),
         (("peft", "long_context"), "long_context"),
         (("prompt", "long_context"), "long_context"),
-        (("cpt", "peft"), "peft"),
+        (("cpt", "peft"), "cpt"),
+        (("pretrain", "peft"), "peft"),
         (("cpt", "full", "rag"), "rag"),
     ],
     ids="+".join,
@@ -70,7 +71,7 @@ def test_the_stage_that_others_build_on_runs_first(methods: tuple[str, ...], fir
 
 def test_a_hybrid_says_what_comes_later() -> None:
     assert "later: peft" in choose_method(decision("rag", "peft")).reason["en"]
-    assert "cannot run: cpt" in choose_method(decision("cpt", "peft")).reason["en"]
+    assert "cannot run: pretrain" in choose_method(decision("pretrain", "peft")).reason["en"]
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in executors.EXECUTORS])
@@ -119,8 +120,8 @@ def test_the_command_keeps_a_method_that_was_asked_for() -> None:
 
 @pytest.mark.parametrize(
     ("method", "inputs"),
-    [(m, REQUESTS) for m in ("baseline", "prompt", "probe", "peft", "full")]
-    + [(m, QUESTIONS) for m in ("baseline", "prompt", "rag", "peft", "full")],
+    [(m, REQUESTS) for m in ("baseline", "prompt", "probe", "small_encoder", "peft", "full")]
+    + [(m, QUESTIONS) for m in ("baseline", "prompt", "rag", "peft", "full", "cpt")],
 )
 def test_every_method_gets_a_plan_that_checks_out(method: str, inputs: Inputs) -> None:
     plan = make_plan(decision(method), inputs)
@@ -150,9 +151,9 @@ def test_a_task_that_was_said_is_kept_and_one_that_was_assumed_is_not() -> None:
 
 
 def test_a_form_this_version_cannot_run_is_told_with_what_runs() -> None:
-    plan = make_plan(decision("peft", form="qlora"), REQUESTS)
+    plan = make_plan(decision("rag", form="tools"), QUESTIONS)
     assert "this version runs" in plan.reasons["form"]["en"]
-    assert "form" not in make_plan(decision("peft", form="lora"), REQUESTS).reasons
+    assert "form" not in make_plan(decision("rag", form="retrieval"), QUESTIONS).reasons
 
 
 def test_every_form_that_runs_is_one_of_the_cards() -> None:
@@ -307,13 +308,15 @@ def test_a_file_that_is_no_plan_is_a_users_error(content: str, tmp_path: Path) -
         read_plan(tmp_path / "other.yaml")
 
 
-def test_where_the_nearest_method_is_ruled_out_the_refusal_names_what_runs() -> None:
+def test_where_a_method_cannot_do_the_task_the_refusal_names_what_runs() -> None:
     fast = read_answers({"task": "extraction", "latency": "tight", "labelled_examples": 2000, "failure": "behaviour"})
     known = decide(fast)
     assert known.methods == ("small_encoder",)
     with pytest.raises(UserError) as refused:
-        make_plan(known, Inputs())
-    assert "in its place runs 'prompt': its nearest relative, 'probe', does not fit" in refused.value.message
+        make_plan(known, QUESTIONS)
+    assert "'small_encoder' cannot do extraction" in refused.value.message
+    assert "in its place runs 'prompt'" in refused.value.message
+    assert "不能用于 extraction" in refused.value.told("zh").message
     assert "--method prompt" in refused.value.hint
 
 

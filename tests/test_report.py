@@ -274,7 +274,7 @@ def test_the_command_asks_for_what_is_still_missing() -> None:
 
 
 def test_a_method_that_cannot_be_run_is_said_to_be_so() -> None:
-    decision = dataclasses.replace(DECISION, methods=("small_encoder",))
+    decision = dataclasses.replace(DECISION, methods=("pretrain",))
     page = report.render(decision, None, None, "md", "en")
     assert "does not run" in page
     assert f"advisor run {DECISION.run}\n" not in page

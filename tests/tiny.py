@@ -1,4 +1,4 @@
-"""A language model small enough to train in a test: random weights, the default model's tokenizer and template."""
+"""Models small enough to train in a test: random weights, the default models' tokenizers and template."""
 
 from __future__ import annotations
 
@@ -29,3 +29,22 @@ def write_tiny(folder: Path) -> str:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+def write_tiny_encoder(folder: Path) -> str:
+    """Write a BERT of 4 layers to `folder`, as sentence-transformers saves an encoder; its name for a plan."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    tokenizer = AutoTokenizer.from_pretrained(resolve("all-minilm-l6-v2"), local_files_only=True)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes)
+    BertModel(config).save_pretrained(folder / "transformer")
+    tokenizer.save_pretrained(folder / "transformer")
+    transformer = Transformer(str(folder / "transformer"), max_seq_length=32)
+    whole = SentenceTransformer(modules=[transformer, Pooling(32, "mean")], device="cpu")
+    whole.save(str(folder / "encoder"), create_model_card=False)
+    return str(folder / "encoder")

@@ -44,7 +44,8 @@ class _Situation:
     def command(self, method: str) -> str:
         """A command of this run; what was not given yet stands as a placeholder."""
         data = "" if self.inputs.data else " --data FILE"
-        docs = " --docs DIR" if executors.method(method).needs_docs and not self.inputs.docs else ""
+        documented = any(executors.method(part).needs_docs for part in method.split("+"))
+        docs = " --docs DIR" if documented and not self.inputs.docs else ""
         test = " --test FILE" if not self.inputs.data and rows_to_score(self.facts)[1] == "many" else ""
         return f"advisor run {self.run} --method {method}{data}{test}{docs}"
 
@@ -69,7 +70,7 @@ def ladder(
     """
     at = _Situation(view, facts, run or "last", inputs, moves, variants(methods, view), _target(facts))
     built = [method for method in ORDER if method in methods and method != "prompt"]
-    stages = [_method_rung(method, built[n + 1 :], at) for n, method in enumerate(built)]
+    stages = [_method_rung(method, built[:n], built[n + 1 :], at) for n, method in enumerate(built)]
     labels = _labels_that_would_help(at)
     pilot = [_pilot_rung(labels, at)] if labels else []
     way = [*stages, *pilot] if pilot and pilot[0].command in {stage.command for stage in stages} else [*pilot, *stages]
@@ -160,14 +161,24 @@ def _minutes() -> str:
 # -- the methods ---------------------------------------------------------------------------------------
 
 
-def _method_rung(method: str, later: Sequence[str], at: _Situation) -> Rung:
-    """One stage of the recommendation. `later` are the stages after it."""
+def _method_rung(method: str, earlier: Sequence[str], later: Sequence[str], at: _Situation) -> Rung:
+    """One stage of the recommendation, run with those before it as one chain. `later` are the stages after it."""
     card = load_cards()[method]
     runs = method if _runs(method, at) else _nearest(method, later, at)
     what = text("ladder.step_method", method=_named(method, at), what=card.what)
     gate = text("ladder.gate_target" if later else "ladder.gate_last", target=at.target)
+    chain = _chain(method, earlier, at) if runs == method else runs
     what = _noted(what, _about_running(method, runs, later, at))
-    return Rung(what, gate, card.cost_training, at.command(runs), method, runs)
+    what = _noted(what, text("ladder.note_chain") if chain != runs else {})
+    return Rung(what, gate, card.cost_training, at.command(chain), method, runs)
+
+
+def _chain(method: str, earlier: Sequence[str], at: _Situation) -> str:
+    """The method with the stages before it that run here, as one chain; by itself where none can be made of them."""
+    from advisor.chains import chain_faults  # it makes plans of decisions, which hold ladders
+
+    parts = [*(name for name in earlier if _runs(name, at)), method]
+    return method if chain_faults(parts) else "+".join(parts)
 
 
 def _nearest(method: str, later: Sequence[str], at: _Situation) -> str:
@@ -184,11 +195,10 @@ def _runs(method: str, at: _Situation) -> bool:
 
 
 def _about_running(method: str, runs: str, later: Sequence[str], at: _Situation) -> Text:
-    """Where what is run is not quite what is meant: another method, another form, or a stage by itself."""
+    """Where what is run is not quite what is meant: another method, or another form."""
     card = load_cards()[method]
     if runs == method:
-        alone = card.changes_weights and any(name != method for name in at.forms)
-        return _about_form(method, at) or (text("ladder.note_apart") if alone else {})
+        return _about_form(method, at)
     if runs in later:
         return text("ladder.note_next")
     if runs == "prompt":
@@ -214,13 +224,15 @@ def _named(method: str, at: _Situation) -> Text:
     """A method with the form that is advised, where its name does not say it already."""
     card = load_cards()[method]
     form = card.variants.get(at.forms.get(method, ""))
+    if method == "rag" and form is not None and form.name == "tuned_reader":
+        return card.title  # its reader is tuned by the step after it
     if form is None or f"（{form.title['zh']}）" in card.title["zh"]:
         return card.title
     return text("ladder.form", method=card.title, form=form.title)
 
 
 def _use_rung(at: _Situation) -> Rung:
-    """The last step that ran holds what is used: each method ran in a run of its own."""
+    """The last step that ran holds what is used: each step is a run of its own."""
     return Rung(
         text=text("ladder.step_use"),
         gate=text("ladder.gate_use", run=at.run),

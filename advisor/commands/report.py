@@ -44,12 +44,14 @@ def command(run: str, kind: str, output: str | None, show: bool, lang: str | Non
 def render(folder: Path, kind: str, lang: str) -> str:
     """The report of a run's folder, as md, html or json."""
     from advisor import report
+    from advisor.report.chain import read_chain_record
     from advisor.report.search import read_search
+    from advisor.report.training import read_training
     from advisor.report.triage import read_triage
     from executors.run import read_result
 
     result, floor = read_result(folder), read_result(folder / "floor")
-    records = read_search(folder), read_triage(folder)
+    records = read_search(folder), read_triage(folder), read_chain_record(folder), read_training(folder, result)
     return report.render(load_decision(folder), result, floor, kind, lang, *records)
 
 

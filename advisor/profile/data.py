@@ -47,6 +47,8 @@ class DataProfile:
     test_path: str | None = None
     notes: tuple[Text, ...] = field(default=())
     estimated: bool = False
+    layout: str = ""  # the shape the rows are kept in, see `executors.data.layout`; empty where only a part was read
+    layout_reason: Text = field(default_factory=dict)
 
 
 def measure_data(
@@ -84,13 +86,15 @@ def is_large(inputs: Inputs, large: int = LARGE) -> bool:
 def split_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> tuple[DataProfile, Dataset]:
     """The profile of data that is held in memory, and its two sides."""
     from executors.data import guess_task, load_dataset, read_table, recognise_columns
+    from executors.data.layout import recognise_layout
 
     assert inputs.data is not None
     table = read_table(Path(inputs.data))
     reason: Text = {}
     if task is None:
         task, reason = guess_task(table, recognise_columns(table, inputs.columns)[0])
-    _, reasons = recognise_columns(table, inputs.columns, task)
+    columns, reasons = recognise_columns(table, inputs.columns, task)
+    layout, layout_reason = recognise_layout(table, columns, task)
     dataset = load_dataset(data_spec(inputs), task, seed)
     rows = dataset.train
     profile = DataProfile(
@@ -108,6 +112,8 @@ def split_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> tuple[
         answer_tokens=mean_tokens(_targets(rows[:SAMPLE])),
         test_path=inputs.test,
         notes=dataset.notes,
+        layout=layout,
+        layout_reason=layout_reason,
     )
     return profile, dataset
 

@@ -114,6 +114,8 @@ def _rows(found: Examination, rows: RowsProfile, lang: str) -> Lines:
         yield "", f"{count:,} {say('profile.show_unusable', lang, reason=words.label('removed', fault, lang))}"
     key = "profile.show_sides_estimated" if data.estimated else "profile.show_sides"
     yield say("profile.show_split", lang), say(key, lang, train=f"{data.train:,}", test=f"{data.test:,}")
+    if data.layout:
+        yield say("profile.show_layout", lang), f"{data.layout}\n{data.layout_reason[lang]}"
     yield say("profile.show_fields", lang), say("word.comma", lang).join(rows.names)
     for role, reason in data.column_reasons.items():
         yield "", f"{role} → {reason[lang]}"

@@ -21,7 +21,9 @@ CONTEXT_GB = 0.5  # of the driver
 PEAK = (0.85, 1.0, 1.4)
 """Times the peak that was seen: the same steps differ by a tenth in what the C library's allocator keeps of them
 (measured on a CPU), longer runs come to keep more, and answering the held-out rows may need more."""
-SETTINGS = ("batch_size", "max_length", "rank", "layers", "trained_layers", "frozen_layers")  # a step depends on
+ADDED = ("variant", "rank", "virtual_tokens", "bottleneck")
+SETTINGS = ("batch_size", "max_length", "checkpointing", *ADDED, "layers", "trained_layers", "frozen_layers")
+"""What a step's time depends on."""
 
 
 def foretold(timing: Timing, method: str, work: Workload, steps: int) -> Ends:

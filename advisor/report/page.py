@@ -10,7 +10,7 @@ import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
-from advisor.report import curves, quadrants, search, triage
+from advisor.report import chain, curves, quadrants, search, training, triage
 from advisor.report.blocks import (
     Bar,
     Block,
@@ -38,11 +38,15 @@ def make_page(
     lang: str,
     searched: Mapping[str, Any] | None = None,
     triaged: Mapping[str, Any] | None = None,
+    stages: Mapping[str, Any] | None = None,
+    trained: training.Training | None = None,
 ) -> Page:
     """Everything the report says, in reading order; sections with nothing in them are left out."""
     builders = (
         ("measured", lambda: _measured(result, floor, lang)),
+        ("chain", lambda: chain.section(stages, lang)),
         ("triage", lambda: triage.section(triaged, lang)),
+        ("training", lambda: training.section(trained, lang)),
         (search.SECTIONS.get(search.subject(searched), "search"), lambda: search.section(searched, lang)),
         ("warnings", lambda: _bullets(decision.warnings, lang)),
         ("path", lambda: path(decision, lang)),
@@ -124,7 +128,7 @@ def _measured(result: Result | None, floor: Result | None, lang: str) -> list[Bl
         tone = {"above": "good", "below": "bad", "near": "warn"}[verdict]
         method = words.method_name(result.executor, lang)
         blocks.append(Prose(say(f"report.{verdict}_floor", lang, method=method), tone))
-    return [*blocks, _scores(result, beside, lang)]
+    return [*blocks, _scores(result, beside, lang), *training.class_tables(result.classes, lang)]
 
 
 def compare(result: Result, floor: Result | None) -> str:
@@ -325,7 +329,7 @@ def _next(decision: Decision, result: Result | None, lang: str) -> list[Block]:
     if result and result.status == "done":
         blocks += [Prose(say("report.next_use", lang)), Command(f'advisor predict {decision.run} "…"')]
         blocks += [Command(f"advisor chat {decision.run}")]
-        if result.executor == "rag":
+        if "rag" in result.executor.split("+"):
             blocks += [Prose(say("report.next_fresh", lang)), Command(f"advisor index {decision.run}")]
         blocks += [Prose(say("report.next_ran", lang)), Command(run_command(decision))]
     else:

@@ -18,7 +18,12 @@ from executors.base import Problem, UserError
 
 Record = Mapping[str, Any]
 FIRST = 8  # trials shown before the fold
-SECTIONS = {"prompt": "search", "retrieval": "retrieval"}  # of the texts, by what was searched for
+SECTIONS = {  # of the texts, by what was searched for
+    "prompt": "search",
+    "retrieval": "retrieval",
+    "training": "trained",
+    "learning_rate": "rising",
+}
 IN_WORDS: Mapping[str, tuple[object, ...]] = {  # values of parameters that have words of their own
     "selection": ("random", "balanced", "nearest", "nearest_balanced", "diverse"),
     "order": ("shuffled", "nearest_last", "nearest_first"),
@@ -31,8 +36,10 @@ IN_WORDS: Mapping[str, tuple[object, ...]] = {  # values of parameters that have
 WITH_VALUE = (
     *("wording", "order_seed", "neighbours", "temperature"),
     *("chunk_tokens", "overlap", "k", "dense_weight", "lexical_weight"),
+    *("rank", "epochs"),
 )
-FLAGS = ("last_label", "one_label", "collapse", "cut")
+FLAGS = ("last_label", "one_label", "collapse", "cut", "pruned", "diverged")
+STEPS = ("training", "learning_rate")  # searches whose trials have optimizer steps where others have tokens
 
 
 def read_search(folder: Path) -> Record | None:
@@ -134,7 +141,7 @@ def _rank(trial: Record, record: Record) -> tuple[bool, float, float]:
 
 
 def _trials(caption: str, trials: Sequence[Record], metric: str, record: Record, lang: str) -> Table:
-    names = ("round", "rows", "tokens", "time")
+    names = ("round", "rows", "steps" if subject(record) in STEPS else "tokens", "time")
     head = (_say("compared", record, lang), metric, *(say(f"search.{name}", lang) for name in names))
     return Table(caption, head, tuple(_trial(trial, subject(record), lang) for trial in trials))
 
@@ -169,6 +176,8 @@ def _told(name: str, value: Any, lang: str) -> str:
         return say("search.no_rerank", lang)
     if value in IN_WORDS.get(name, ()):
         return say(f"search.{name}_{value}", lang)
+    if name == "learning_rate":
+        return say("search.learning_rate", lang, value=f"{value:.2g}")
     if name in WITH_VALUE:
         return say(f"search.{name}", lang, value=value)
     return f"`{name}={json.dumps(value, ensure_ascii=False)}`"

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from executors.data.columns import ROLES, guess_task, parse_targets, recognise_columns
 from executors.data.numbers import find_numbers, parse_number
+from executors.data.pairs import Pair, Pairs, load_pairs
 from executors.data.reading import FORMATS, Table, read_table, squad_paragraphs
 from executors.data.splits import Dataset, columns_of_test, input_key, load_dataset, parse_row, read_inputs
 from executors.data.streaming import Stream, open_stream
+from executors.data.texts import read_texts
 
 __all__ = [
-    "FORMATS", "ROLES", "Dataset", "Stream", "Table", "columns_of_test", "find_numbers", "guess_task", "input_key",
-    "load_dataset", "open_stream", "parse_number", "parse_row", "parse_targets", "read_inputs", "read_table",
-    "recognise_columns", "squad_paragraphs",
+    "FORMATS", "ROLES", "Dataset", "Pair", "Pairs", "Stream", "Table", "columns_of_test", "find_numbers", "guess_task",
+    "input_key", "load_dataset", "load_pairs", "open_stream", "parse_number", "parse_row", "parse_targets",
+    "read_inputs", "read_table", "read_texts", "recognise_columns", "squad_paragraphs",
 ]  # fmt: skip

@@ -16,11 +16,12 @@ from executors.data import shapes
 from executors.data.numbers import parse_number
 from executors.data.reading import Table
 
-ROLES = ("text", "label", "context", "source")
+ROLES = ("text", "label", "context", "source", "rejected")
 REQUIRED = ("text", "label")
 
 QUESTIONS = ("question", "query", "问题", "提问", "查询", "问句")
 INSTRUCTIONS = ("instruction", "prompt", "指令", "提示", "提示词")
+INPUTS = ("input", "inputs", "输入")  # of an instruction: what it is to be carried out on
 TEXTS = (
     *QUESTIONS, *INSTRUCTIONS,
     "utterance", "sentence", "text", "message", "request", "review", "comment", "tweet", "post", "email", "ticket",
@@ -34,9 +35,9 @@ CLASSES = (
     "标签", "类别", "分类", "意图", "情感", "目标", "主题",
 )  # fmt: skip
 ANSWERS = (
-    "answer", "answers", "output", "outputs", "completion", "response", "reply", "chosen", "reference", "references",
-    "ref", "refs", "summary", "highlights", "translation", "sql", "code", "gold", "expected", "expectedoutput",
-    "groundtruth", "tgt",
+    "answer", "answers", "output", "outputs", "completion", "response", "reply", "chosen", "chosenresponse",
+    "preferred", "reference", "references", "ref", "refs", "summary", "highlights", "translation", "sql", "code",
+    "gold", "expected", "expectedoutput", "groundtruth", "tgt",
     "答案", "回答", "答复", "回复", "输出", "参考答案", "摘要", "译文", "翻译",
 )  # fmt: skip
 NUMBERS = (
@@ -49,7 +50,8 @@ SOURCES = (
     "source", "page", "sourcefile", "sourcepage", "doc", "document", "docid", "documentid", "file", "filename", "path",
     "来源", "页面", "页", "文件", "文件名", "文档", "出处",
 )  # fmt: skip
-EVERY_NAME = frozenset((*TEXTS, *CLASSES, *ANSWERS, *NUMBERS, *CONTEXTS, *LONG_CONTEXTS, *SOURCES))
+REJECTED = ("rejected", "rejectedresponse", "dispreferred", "被拒绝的回答", "较差回答")  # the worse answer of a pair
+EVERY_NAME = frozenset((*TEXTS, *CLASSES, *ANSWERS, *NUMBERS, *CONTEXTS, *LONG_CONTEXTS, *SOURCES, *REJECTED))
 REFERENCES = ("answers", "references", "refs", "参考答案")  # a list in these is always several acceptable targets
 
 PROSE = 60  # characters, on average, from which a cell is a passage rather than a name
@@ -70,7 +72,7 @@ def recognise_columns(
     reasons = {role: _reason(name, given=True) for role, name in columns.items()}
     for role in ROLES:
         if role not in given:
-            free = {_plain(name): name for name in reversed(table.columns) if name not in columns.values()}
+            free = {plain_name(name): name for name in reversed(table.columns) if name not in columns.values()}
             found = list(_candidates(table, role, free, columns, task))
             if found:
                 columns[role] = found[0]
@@ -84,7 +86,7 @@ def recognise_columns(
     return columns, reasons
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name without case, blanks and marks: ``Source_File`` is ``sourcefile``."""
     return re.sub(r"[\W_]+", "", name).casefold()
 
@@ -94,10 +96,11 @@ def _check_given(table: Table, given: Mapping[str, str]) -> list[Problem]:
     problems = []
     for role, name in given.items():
         if role not in ROLES:
-            known = f"roles: {', '.join(ROLES)} (label is the target: a class, a number or an answer)"
+            known = f"roles: {', '.join(ROLES)} (label is the target: a class, a number or an answer; "
+            known += "rejected is the worse answer of a pair)"
             zh = Problem(
                 f"columns：未知的角色“{role}”{did_you_mean(role, ROLES, 'zh')}",
-                f"角色：{', '.join(ROLES)}（label 是目标：类别、数字或答案）",
+                f"角色：{', '.join(ROLES)}（label 是目标：类别、数字或答案；rejected 是偏好对中较差的回答）",
             )
             problems.append(Problem(f"columns: unknown role '{role}'{did_you_mean(role, ROLES)}", known, zh))
         elif name not in table.columns and (name or role in REQUIRED):
@@ -126,7 +129,7 @@ def _candidates(
     table: Table, role: str, free: Mapping[str, str], columns: Mapping[str, str], task: str
 ) -> Iterator[str]:
     """The columns among `free` (plain name → name) that can have `role`, the best first."""
-    text = _plain(columns.get("text", ""))
+    text = plain_name(columns.get("text", ""))
     if role == "text":
         yield from (free[name] for name in TEXTS if name in free and not _only_target(name, free))
     elif role == "label":
@@ -137,12 +140,14 @@ def _candidates(
         if text in QUESTIONS:
             names |= dict.fromkeys(("text", "content"))
         if text in INSTRUCTIONS:
-            names |= dict.fromkeys(("input", "inputs", "输入"))
+            names |= dict.fromkeys(INPUTS)
         yield from (free[name] for name in names if name in free and _filled(table, free[name]))
         if text in QUESTIONS:
             yield from (free[name] for name in LONG_CONTEXTS if name in free and _is_prose(table, free[name]))
-    else:
+    elif role == "source":
         yield from (free[n] for n in SOURCES if n in free and _filled(table, free[n]) and not _is_prose(table, free[n]))
+    else:
+        yield from (free[name] for name in REJECTED if name in free)
 
 
 def _only_target(name: str, free: Mapping[str, str]) -> bool:
@@ -180,6 +185,13 @@ def _is_numeric(table: Table, name: str) -> bool:
     return bool(values) and sum(parse_number(v) is not None for v in values) > len(values) / 2
 
 
+def is_worked_on(columns: Mapping[str, str]) -> bool:
+    """Whether the passage is what an instruction is to be carried out on (Alpaca's `input`): a part of the prompt, not
+    a source to answer from."""
+    named = (plain_name(columns.get(role, "")) for role in ("text", "context"))
+    return next(named) in INSTRUCTIONS and next(named) in INPUTS
+
+
 def _reason(name: str, given: bool = False, others: Sequence[str] = ()) -> Text:
     if given:
         return {"en": f"column '{name}', as named by you", "zh": f"列“{name}”，由您指定"}
@@ -196,12 +208,15 @@ def _missing(table: Table, role: str, task: str) -> Problem:
     what_zh = {"text": "文本", "label": "标签（目标：类别、数字或答案）"}[role]
     numeric = role == "label" and task == "regression"
     listed = ", ".join(table.columns)
+    alone = role == "label" and len(table.columns) == 1
+    read = "; texts without targets are for: --method cpt --docs FILE" if alone else ""
+    read_zh = "；只有文本、没有目标的文件用于：--method cpt --docs 文件" if alone else ""
     return Problem(
         f"{table.path.name}: no column{' that holds numbers' if numeric else ''} recognised as {what}",
-        f"say which it is: --columns {role}=NAME (columns: {listed})",
+        f"say which it is: --columns {role}=NAME (columns: {listed}){read}",
         Problem(
             f"{table.path.name}：没有认出哪一列是{'数字型的' if numeric else ''}{what_zh}",
-            f"请指定：--columns {role}=列名（现有的列：{listed}）",
+            f"请指定：--columns {role}=列名（现有的列：{listed}）{read_zh}",
         ),
     )
 
@@ -211,7 +226,7 @@ def _missing(table: Table, role: str, task: str) -> Problem:
 
 def _header_is_data(table: Table) -> bool:
     """Whether the first line is a row: no name we know, and a number, a value of its column, or a sentence in it."""
-    if table.format not in ("csv", "tsv", "xlsx") or any(_plain(name) in EVERY_NAME for name in table.columns):
+    if table.format not in ("csv", "tsv", "xlsx") or any(plain_name(name) in EVERY_NAME for name in table.columns):
         return False
     return any(
         parse_number(name) is not None or len(name.split()) > 5 or len(name) > 40 or name in _values(table, name)
@@ -242,7 +257,7 @@ def parse_targets(cell: str, column: str, task: str) -> tuple[str, ...]:
     answers (`answers`, `references`) holds several.
     """
     text = cell.strip()
-    lists = task not in ("structured_output", "extraction") or _plain(column) in REFERENCES
+    lists = task not in ("structured_output", "extraction") or plain_name(column) in REFERENCES
     if lists and text.startswith("[") and text.endswith("]"):
         try:
             entries = json.loads(text)
@@ -268,7 +283,7 @@ def guess_task(table: Table, columns: Mapping[str, str]) -> tuple[str, Text]:
             f"the values of '{name}' are numbers, {distinct} of them distinct",
             f"列“{name}”的值是数字，共有 {distinct} 个不同的值",
         )
-    if _are_classes(values, answers=_plain(name) in ANSWERS):
+    if _are_classes(values, answers=plain_name(name) in ANSWERS):
         return "classification", _because(
             f"'{name}' holds {distinct} short values that repeat over {len(values):,} rows",
             f"列“{name}”只有 {distinct} 个简短的值，在 {len(values):,} 行中重复出现",
@@ -295,7 +310,7 @@ def _are_classes(values: Sequence[str], answers: bool) -> bool:
 
 def _text_task(table: Table, columns: Mapping[str, str], values: Sequence[str]) -> tuple[str, Text]:
     label, text = columns["label"], columns["text"]
-    plain, asked = _plain(label), _plain(text)
+    plain, asked = plain_name(label), plain_name(text)
     named = _because(f"the target column is named '{label}'", f"目标列名为“{label}”")
     if plain in ("summary", "highlights", "摘要"):
         return "summarisation", named

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +106,32 @@ def find_leaks(rows: Sequence[Row], held_out: Sequence[Row], report: Reporter = 
             if not here or "" in given or not given.isdisjoint(near_passages.get(here, ())):
                 found.add(row.id)
     return frozenset(found)
+
+
+def near_groups(rows: Sequence[Row]) -> list[int]:
+    """The number of each row's group: near-duplicates by their text, and theirs, are of one group, among those that
+    bring the same passage: one question of many passages makes no duplicates."""
+    import numpy as np
+
+    numbers: dict[str, int] = {}
+    passage = np.array([numbers.setdefault(row.input.context, len(numbers)) for row in rows])
+    texts = [row.input.text for row in rows]
+    pairs = ((left, right) for left, right, _ in near_pairs(texts, texts))
+    same = ((left[passage[left] == passage[right]], right[passage[left] == passage[right]]) for left, right in pairs)
+    return join(len(rows), same)
+
+
+def join(count: int, pairs: Iterable[tuple[Integers, Integers]]) -> list[int]:
+    """The number of the group of each of `count` things; those of a pair, and what they are linked to, are in one."""
+    import numpy as np
+    from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
+    from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
+
+    group = np.arange(count)
+    for left, right in pairs:
+        edges = coo_matrix((np.ones(len(left), dtype=bool), (group[left], group[right])), shape=(count, count))
+        group = connected_components(edges, directed=False)[1][group]
+    return [int(number) for number in group]
 
 
 def find_twins(rows: Sequence[Row]) -> dict[str, frozenset[str]]:

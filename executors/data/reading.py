@@ -94,15 +94,20 @@ def check_file(path: Path) -> str:
                 f"请选其中的一个文件：{inside}" if inside else f"其中没有数据文件；{KNOWN_ZH}",
             ),
         )
-    if not path.is_file():
-        raise _missing(path)
     kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
+    if kind is None and path.is_file():
         zh = Problem(f"{path}：不支持以“{path.suffix}”结尾的文件", KNOWN_ZH)
         raise UserError(f"{path}: cannot read files ending in '{path.suffix}'", KNOWN, zh)
+    check_content(path)
+    return str(kind)
+
+
+def check_content(path: Path) -> None:
+    """Refuse a file that is not there, or that holds nothing."""
+    if not path.is_file():
+        raise _missing(path)
     if path.stat().st_size == 0:
         raise _empty(path)
-    return kind
 
 
 def _empty(path: Path) -> UserError:
@@ -309,7 +314,9 @@ def _read_json(path: Path, encoding: str, kind: str) -> Table:
     document = _parse(path, path.read_text(encoding))
     if shapes.is_squad(document):
         return table_of(path, encoding, "squad", enumerate(shapes.squad_rows(document), 1))
-    return table_of(path, encoding, "json", enumerate(map(shapes.flatten, _records_of(path, document)), 1))
+    records = enumerate(_records_of(path, document), 1)
+    cells = ((n, _flat(path, record, f"entry {n}", f"第 {n} 项")) for n, record in records)
+    return table_of(path, encoding, "json", cells)
 
 
 def is_by_line(path: Path, encoding: str, kind: str) -> bool:
@@ -346,7 +353,17 @@ def read_lines(path: Path, encoding: str, report: Reporter = silent) -> Iterator
                             f"{path}：第 {number} 行：应为 JSON 对象，收到 {found}", f"每行一个对象，例如 {JSON_ROW}"
                         ),
                     )
-                yield number, shapes.flatten(value)
+                yield number, _flat(path, value, f"line {number}", f"第 {number} 行")
+
+
+def _flat(path: Path, record: Mapping[str, Any], place: str, place_zh: str) -> dict[str, str]:
+    """A record as cells. Raises `UserError` with the file, the place in it and the field where it is broken."""
+    try:
+        return shapes.flatten(record)
+    except shapes.BrokenRecord as error:
+        told = error.problem
+        zh = Problem(f"{path}：{place_zh}：{told.told('zh').message}", told.told("zh").hint)
+        raise UserError(f"{path}: {place}: {told.message}", told.hint, zh) from error
 
 
 def _parse(path: Path, text: str, line: int = 0) -> Any:
@@ -371,7 +388,7 @@ def _lists_in(document: Mapping[str, Any]) -> list[str]:
         key
         for key, value in document.items()
         if isinstance(value, list) and value and all(isinstance(v, dict) for v in value)
-        if key not in ("messages", "conversations", "answers")
+        if key not in (*shapes.CONVERSATIONS, "answers", "prompt", "chosen", "rejected", "tools")
     ]
 
 

@@ -2,7 +2,9 @@
 
 Covered: flat objects; SQuAD files (articles → paragraphs → questions); conversations as ``messages`` (role, content)
 or ``conversations`` (from, value), whose last assistant turn is the target, or whose ``chosen`` answer is where
-there is one; answers as ``{"text": [...]}``. Anything else nested becomes JSON text in its cell.
+there is one; preference pairs whose ``prompt``, ``chosen`` and ``rejected`` are texts or lists of turns, and Alpaca's
+``output: [better, worse]``; Alpaca's ``system`` and ``history``; answers as ``{"text": [...]}``. Anything else nested
+becomes JSON text in its cell. Not covered: calls of tools as values of their own; they are text of their turn.
 """
 
 from __future__ import annotations
@@ -12,8 +14,41 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-ASSISTANT = frozenset({"assistant", "gpt", "bot", "model"})
+from executors.base import Problem, did_you_mean
+
+ASSISTANT = frozenset({"assistant", "gpt", "bot", "model", "chatgpt", "function_call", "tool_call"})
 SYSTEM = frozenset({"system", "developer"})
+USER = frozenset({"user", "human", "tool", "function", "observation", "ipython"})  # with what tools answer
+CONVERSATIONS = ("messages", "conversations")  # the keys a conversation has
+
+Turns = tuple[tuple[str, str], ...]
+"""(role, content) each; the roles are system, user and assistant."""
+
+
+class BrokenRecord(Exception):
+    """A record that is none of the shapes it looks like; `problem` names the field, what is wrong, and what to do."""
+
+    def __init__(self, field: str, en: str, zh: str) -> None:
+        super().__init__(f"{field}: {en}")
+        example = '"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]'
+        self.problem = Problem(f"{field}: {en}", f"e.g. {example}", Problem(f"{field}：{zh}", f"例如 {example}"))
+
+
+class Transcript(str):
+    """A conversation as text, which still knows its turns; none where one user turn is all of it.
+
+    `key` is what the file calls it. Equal to, and as good as, the plain text wherever turns do not matter.
+    """
+
+    turns: Turns
+    key: str
+
+    @classmethod
+    def of(cls, turns: Turns, key: str) -> Transcript:
+        made = cls(transcript(turns))
+        made.turns = turns if len(turns) > 1 else ()
+        made.key = key
+        return made
 
 
 def cell(value: Any) -> str:
@@ -30,13 +65,16 @@ def cell(value: Any) -> str:
 
 
 def flatten(record: Mapping[str, Any]) -> dict[str, str]:
-    """One record as cells."""
-    for key, role, content in (("messages", "role", "content"), ("conversations", "from", "value")):
-        turns: Any = record.get(key)
-        if _are_turns(turns, role):
+    """One record as cells. Raises `BrokenRecord`."""
+    for key in CONVERSATIONS:
+        if isinstance(record.get(key), list):
             rest = {name: value for name, value in record.items() if name != key}
-            return _conversation([(str(t[role]), _content(t.get(content))) for t in turns], rest, content)
-    return {str(name): _references(value) if name == "answers" else cell(value) for name, value in record.items()}
+            return _conversation(_turns(record[key], key), rest, key)
+    if "rejected" in record and _are_lists(record):
+        return _pair((), dict(record), "prompt")
+    record = _alpaca_pair(record)
+    cells = {str(name): _references(value) if name == "answers" else cell(value) for name, value in record.items()}
+    return _alpaca_turns(record, cells)
 
 
 def _references(value: Any) -> str:
@@ -52,41 +90,130 @@ def _references(value: Any) -> str:
 # -- conversations -------------------------------------------------------------------------------------
 
 
-def _are_turns(turns: Any, role: str) -> bool:
-    return isinstance(turns, list) and bool(turns) and all(isinstance(t, Mapping) and role in t for t in turns)
+def _turns(value: Sequence[Any], field: str) -> Turns:
+    """The turns in a list, neighbours of one role together. Raises `BrokenRecord` for what is no turn."""
+    turns: list[tuple[str, str]] = []
+    for number, turn in enumerate(value):
+        role, content = _turn(turn, f"{field}[{number}]")
+        if turns and turns[-1][0] == role:
+            content = f"{turns.pop()[1]}\n\n{content}"
+        turns.append((role, content))
+    return tuple(turns)
+
+
+def _turn(turn: Any, field: str) -> tuple[str, str]:
+    if not isinstance(turn, Mapping):
+        raise BrokenRecord(
+            field, f"no turn with a role and a content, but {_shown(turn)}", "不是含角色和内容的一轮对话"
+        )
+    named, said = next(((r, c) for r, c in (("role", "content"), ("from", "value")) if r in turn), ("", ""))
+    if not named:
+        raise BrokenRecord(f"{field}.role", "missing: each turn says who speaks", "缺失：每一轮都要写明说话者")
+    if said not in turn and "tool_calls" not in turn:
+        raise BrokenRecord(f"{field}.{said}", "missing: the turn has no text", "缺失：这一轮没有文本")
+    role = str(turn[named]).strip().lower()
+    for name, known in (("assistant", ASSISTANT), ("user", USER), ("system", SYSTEM)):
+        if role in known:
+            return name, _content(turn.get(said) or turn.get("tool_calls"))
+    every = sorted(ASSISTANT | USER | SYSTEM)
+    raise BrokenRecord(
+        f"{field}.{named}",
+        f"unknown role '{turn[named]}'{did_you_mean(role, every)}; known are {', '.join(every)}",
+        f"未知的角色“{turn[named]}”{did_you_mean(role, every, 'zh')}；可用的有 {', '.join(every)}",
+    )
+
+
+def _shown(value: Any) -> str:
+    return repr(value if len(repr(value)) <= 40 else f"{str(value)[:40]}…")
 
 
 def _content(value: Any) -> str:
     """A turn's text, also where it is a list of parts (``[{"type": "text", "text": ...}]``)."""
-    if isinstance(value, list):
-        return "".join(str(part.get("text", "")) if isinstance(part, Mapping) else str(part) for part in value)
+    if isinstance(value, list) and all(isinstance(part, str) or "text" in part for part in value):
+        return "".join(str(part["text"]) if isinstance(part, Mapping) else part for part in value)
     return cell(value)
 
 
-def _conversation(turns: Sequence[tuple[str, str]], rest: Mapping[str, Any], content: str) -> dict[str, str]:
+def _conversation(turns: Turns, rest: Mapping[str, Any], key: str) -> dict[str, str]:
     """The last assistant turn, or the `chosen` answer, is the response; what stands before it is the prompt."""
-    row = {name: _content(v.get(content)) if isinstance(v, Mapping) else cell(v) for name, v in rest.items()}
-    if "chosen" in row:
-        return {"prompt": _transcript(turns), **row}
-    last = max((n for n, (role, _) in enumerate(turns) if role.lower() in ASSISTANT), default=None)
-    if last is None:
-        return {"prompt": _transcript(turns), "response": "", **row}
-    return {"prompt": _transcript(turns[:last]), "response": turns[last][1], **row}
+    if "chosen" in rest:
+        return _pair(turns, rest, key)
+    system = cell(rest.get("system")).strip()
+    if system and turns and turns[0][0] != "system":  # as ShareGPT files have it, beside the conversation
+        turns = (("system", system), *turns)
+    cells = {name: cell(value) for name, value in rest.items()}
+    last = max((n for n, (role, _) in enumerate(turns) if role == "assistant"), default=None)
+    before, response = (turns, "") if last is None else (turns[:last], turns[last][1])
+    return {"prompt": Transcript.of(before, key), "response": response, **cells}
 
 
-def _transcript(turns: Sequence[tuple[str, str]]) -> str:
+def transcript(turns: Turns) -> str:
     """One user turn as it is; several as lines with who speaks. A system turn stands before them."""
-    system = [text for role, text in turns if role.lower() in SYSTEM]
-    spoken = [(role, text) for role, text in turns if role.lower() not in SYSTEM]
+    system = [text for role, text in turns if role == "system"]
+    spoken = [(role, text) for role, text in turns if role != "system"]
     if len(spoken) == 1:
         return "\n\n".join([*system, spoken[0][1]])
-    lines = [f"{'assistant' if role.lower() in ASSISTANT else 'user'}: {text}" for role, text in spoken]
-    return "\n\n".join([*system, "\n".join(lines)])
+    return "\n\n".join([*system, "\n".join(f"{role}: {text}" for role, text in spoken)])
 
 
 def is_dialogue(prompt: str) -> bool:
     """Whether a prompt made here holds an earlier answer, that is, more than one exchange."""
     return "\nassistant: " in prompt
+
+
+# -- Alpaca and preference pairs ---------------------------------------------------------------------
+
+
+def _are_lists(record: Mapping[str, Any]) -> bool:
+    return any(isinstance(record.get(key), list) for key in ("prompt", "chosen", "rejected"))
+
+
+def _pair(turns: Turns, record: Mapping[str, Any], key: str) -> dict[str, str]:
+    """A pair's prompt and both answers. Answers that are lists of turns may bring the prompt themselves."""
+    if not turns and isinstance(record.get("prompt"), list):
+        turns = _turns(record["prompt"], "prompt")
+    cells = {}
+    for name in ("chosen", "rejected"):
+        answer = record.get(name)
+        if isinstance(answer, Mapping):
+            answer = answer.get("content", answer.get("value"))
+        elif isinstance(answer, list):
+            said = _turns(answer, name)
+            if not said or said[-1][0] != "assistant":
+                raise BrokenRecord(name, "its last turn is not the assistant's", "最后一轮不是助手的回答")
+            answer = said[-1][1]
+            if not turns and not cell(record.get("prompt")).strip():
+                turns, key = said[:-1], name
+        cells[name] = _content(answer)
+    prompt = {"prompt": Transcript.of(turns, key)} if turns or "prompt" not in record else {}
+    rest = {name: cell(value) for name, value in record.items() if name not in cells and name not in prompt}
+    return {**prompt, **rest, **cells}
+
+
+def _alpaca_pair(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``instruction`` with ``output: [better, worse]`` as `chosen` and `rejected`."""
+    output = record.get("output")
+    two = isinstance(output, list) and len(output) == 2 and all(isinstance(part, str) for part in output)
+    if not two or "instruction" not in record or "rejected" in record:
+        return record
+    rest = {name: value for name, value in record.items() if name != "output"}
+    return {**rest, "chosen": record["output"][0], "rejected": record["output"][1]}
+
+
+def _alpaca_turns(record: Mapping[str, Any], cells: dict[str, str]) -> dict[str, str]:
+    """``history`` (a list of [question, answer]) and ``system`` of an instruction as turns before it."""
+    history = record.get("history") or []
+    system = cells.get("system", "").strip()
+    if "instruction" not in record or not (history or system):
+        return cells
+    turns: list[tuple[str, str]] = [("system", system)] if system else []
+    for number, exchange in enumerate(history):
+        if not isinstance(exchange, list) or len(exchange) != 2:
+            raise BrokenRecord(f"history[{number}]", "no pair of a question and its answer", "不是一问一答")
+        turns += [("user", cell(exchange[0])), ("assistant", cell(exchange[1]))]
+    turns.append(("user", cells["instruction"]))
+    left = {name: value for name, value in cells.items() if name not in ("history", "system")}
+    return {**left, "instruction": Transcript.of(tuple(turns), "instruction")}
 
 
 # -- SQuAD ---------------------------------------------------------------------------------------------

@@ -15,10 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from executors.base import DataSpec, Input, Problem, Row, Text, UserError, did_you_mean
-from executors.data.columns import parse_targets, recognise_columns
+from executors.data.columns import is_worked_on, parse_targets, recognise_columns
+from executors.data.left_out import SHOWN, LeftOut, count_removed, of_row
 from executors.data.numbers import parse_number
 from executors.data.reading import Table, read_table
+from executors.data.shapes import Transcript
 
+FOLDS_BELOW = 100  # held-out rows below which folds are offered: they score every row
+FOLDS = 5  # offered
 LEAST = 10  # usable rows from which some are set apart; below, neither side would mean anything
 FEW_HELD_OUT = 30  # held-out rows below which the interval is too wide to tell methods apart
 NAMED_CLASSES = 5  # classes named in a note
@@ -33,7 +37,8 @@ class Dataset:
     """The two sides of a file's rows. `labels` are those of `train`, sorted; empty where the task is no classification.
 
     `removed` counts what was left out: empty_text, empty_label, not_a_number, duplicate, leak, ragged. `drafted` counts
-    the rows of `test` that nobody has confirmed (see `executors.retriever.drafting`).
+    the rows of `test` that nobody has confirmed (see `executors.retriever.drafting`). `left_out`: the rows behind the
+    counts.
     """
 
     train: tuple[Row, ...]
@@ -43,32 +48,39 @@ class Dataset:
     removed: dict[str, int]
     notes: tuple[Text, ...]
     drafted: int = 0
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def load_dataset(spec: DataSpec, task: str, seed: int) -> Dataset:
-    """Read, clean and split the rows of `spec`. Raises `UserError` for whatever makes them unusable."""
+    """Read, clean and split the rows of `spec`. Raises `UserError` for whatever makes them unusable.
+
+    With `spec.folds` both sides are all rows, see `folds`.
+    """
     table = read_table(Path(spec.path))
     columns, _ = recognise_columns(table, spec.columns, task)
-    removed: Counter[str] = Counter(ragged=len(table.ragged))
-    rows = _without_duplicates(_rows(table, columns, task, removed), removed)
+    left = _ragged(table)
+    rows = _without_duplicates(_rows(table, columns, task, left), left)
     _check_targets(rows, task, columns["label"])
     notes, scored = [*table.notes], table
     if spec.test is not None:
         test_table = read_table(Path(spec.test))
-        test = _rows(test_table, columns_of_test(test_table, table, columns), task, removed)
-        train = _without_leak(rows, test, spec.test, removed)
+        test = _rows(test_table, columns_of_test(test_table, table, columns), task, left)
+        train = _without_leak(rows, test, spec.test, left)
         notes, scored = [*notes, *test_table.notes], test_table
-        removed["ragged"] += len(test_table.ragged)
+        left += _ragged(test_table)
     else:
-        train, test = _split(rows, spec.held_out, task, seed)
+        train, test = (rows, rows) if spec.folds else _split(rows, spec.held_out, task, seed)
     _check_targets(train, task, columns["label"])  # again: what a test file took away may have been a class
     labels = tuple(sorted({row.target for row in train})) if task == "classification" else ()
     test, merged = (test, 0) if task in ("classification", "regression") else _merge_references(test)
-    notes += [*_removal_notes(removed), *_notes(train, test, labels, merged)]
-    counts = {reason: n for reason, n in removed.items() if n}
+    counts = count_removed(left)
+    conflicting = _conflicting(train) if task in ("classification", "regression") else []
+    left += [of_row(row, "conflict", kept=True) for row in conflicting]
+    notes += [*_removal_notes(counts), *_conflict_note(conflicting if labels else ())]
+    notes += _notes(spec, train, test, labels, merged)
     drafted = _count_drafted(scored, test)
     notes += _draft_note(drafted, len(test))
-    return Dataset(tuple(train), tuple(test), labels, columns, counts, tuple(notes), drafted)
+    return Dataset(tuple(train), tuple(test), labels, columns, counts, tuple(notes), drafted, tuple(left))
 
 
 def read_inputs(path: Path, given: Mapping[str, str]) -> list[Input]:
@@ -96,27 +108,38 @@ def read_inputs(path: Path, given: Mapping[str, str]) -> list[Input]:
 
 
 def _input(row: Mapping[str, str], columns: Mapping[str, str]) -> Input:
-    context = row[columns["context"]].strip() if "context" in columns else ""
-    return Input(row[columns["text"]].strip(), context)
+    """What a row gives: its text and passage, or its turns. What an instruction is to work on is joined to it."""
+    text, context = row[columns["text"]], row[columns["context"]].strip() if "context" in columns else ""
+    turns = text.turns if isinstance(text, Transcript) else ()
+    if context and is_worked_on(columns):
+        text, context = f"{text.strip()}\n\n{context}", ""
+        if turns:
+            turns = (*turns[:-1], (turns[-1][0], f"{turns[-1][1].strip()}\n\n{row[columns['context']].strip()}"))
+    return Input(text.strip(), context, turns)
 
 
-def _rows(table: Table, columns: Mapping[str, str], task: str, removed: Counter[str]) -> list[Row]:
-    """The usable rows of a table; what is not usable is counted in `removed`."""
-    rows, faults = [], Counter[str]()
+def _rows(table: Table, columns: Mapping[str, str], task: str, left: list[LeftOut]) -> list[Row]:
+    """The usable rows of a table; what is not usable goes into `left`."""
+    rows, faults = [], []
     for line, cells in zip(table.lines, table.rows, strict=True):
         row = parse_row(f"{table.path.name}:{line}", cells, columns, task)
         if isinstance(row, str):
-            faults[row] += 1
+            faults.append(LeftOut(f"{table.path.name}:{line}", row, cells[columns["text"]].strip()[:SHOWN]))
         else:
             rows.append(row)
+    counts = Counter(count_removed(faults))
     if not rows:
-        raise _unusable(table, columns, faults)
-    if faults["not_a_number"] > len(rows):
-        raise _unusable(table, columns, Counter(not_a_number=faults["not_a_number"]))
+        raise _unusable(table, columns, counts)
+    if counts["not_a_number"] > len(rows):
+        raise _unusable(table, columns, Counter(not_a_number=counts["not_a_number"]))
     if task == "classification":
         _refuse_several_labels(table, columns, rows)
-    removed.update(faults)
+    left += faults
     return rows
+
+
+def _ragged(table: Table) -> list[LeftOut]:
+    return [LeftOut(f"{table.path.name}:{line}", "ragged") for line in table.ragged]
 
 
 def parse_row(name: str, cells: Mapping[str, str], columns: Mapping[str, str], task: str) -> Row | str:
@@ -216,12 +239,13 @@ def input_key(row: Row) -> Key:
     return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def _without_duplicates(rows: Sequence[Row], removed: Counter[str]) -> list[Row]:
+def _without_duplicates(rows: Sequence[Row], left: list[LeftOut]) -> list[Row]:
     """The first of rows with the same input and the same targets."""
     seen: dict[tuple[Key, tuple[str, ...]], Row] = {}
     for row in rows:
-        seen.setdefault((input_key(row), row.targets), row)
-    removed["duplicate"] += len(rows) - len(seen)
+        first = seen.setdefault((input_key(row), row.targets), row)
+        if first is not row:
+            left.append(of_row(row, "duplicate", like=first.id))
     return list(seen.values())
 
 
@@ -229,8 +253,10 @@ def _without_duplicates(rows: Sequence[Row], removed: Counter[str]) -> list[Row]
 
 
 def columns_of_test(test: Table, train: Table, columns: Mapping[str, str]) -> dict[str, str]:
-    """The same columns in the test file; only a source may be missing. Raises `UserError` naming all that are."""
-    missing = [name for role, name in columns.items() if name not in test.columns and role != "source"]
+    """The same columns in the test file; only a source or a worse answer may be missing. Raises `UserError` naming all
+    that are."""
+    optional = ("source", "rejected")
+    missing = [name for role, name in columns.items() if name not in test.columns and role not in optional]
     if missing:
         raise UserError.of([_not_in_test(name, test, train) for name in missing])
     return {role: name for role, name in columns.items() if name in test.columns}
@@ -248,11 +274,12 @@ def _not_in_test(name: str, test: Table, train: Table) -> Problem:
     )
 
 
-def _without_leak(rows: Sequence[Row], test: Sequence[Row], path: str, removed: Counter[str]) -> list[Row]:
+def _without_leak(rows: Sequence[Row], test: Sequence[Row], path: str, left: list[LeftOut]) -> list[Row]:
     """Training rows whose input is not among the test rows."""
-    held_out = {input_key(row) for row in test}
-    train = [row for row in rows if input_key(row) not in held_out]
-    removed["leak"] += len(rows) - len(train)
+    held_out = {input_key(row): row.id for row in test}
+    twins = [held_out.get(input_key(row), "") for row in rows]
+    train = [row for row, twin in zip(rows, twins, strict=True) if not twin]
+    left += [of_row(row, "leak", like=twin) for row, twin in zip(rows, twins, strict=True) if twin]
     if not train:
         raise UserError(
             f"all {len(rows)} training rows stand in the test file {path} as well: nothing is left to train on",
@@ -361,7 +388,7 @@ def _removal_notes(removed: Mapping[str, int]) -> list[Text]:
     ]
 
 
-def _notes(train: Sequence[Row], test: Sequence[Row], labels: Sequence[str], merged: int) -> list[Text]:
+def _notes(spec: DataSpec, train: Sequence[Row], test: Sequence[Row], labels: Sequence[str], merged: int) -> list[Text]:
     notes: list[Text] = []
     if merged:
         notes.append(
@@ -372,7 +399,8 @@ def _notes(train: Sequence[Row], test: Sequence[Row], labels: Sequence[str], mer
             }
         )
     if labels:
-        notes += [*_conflict_note(train), *_unseen_note(test, labels)]
+        notes += _unseen_note(test, labels)
+    notes += _folds_note(spec, len(train), len(test))
     if len(test) < FEW_HELD_OUT:
         notes.append(
             {
@@ -383,21 +411,50 @@ def _notes(train: Sequence[Row], test: Sequence[Row], labels: Sequence[str], mer
     return notes
 
 
-def _conflict_note(train: Sequence[Row]) -> list[Text]:
-    """Training texts that stand there with more than one label."""
-    labels: dict[Key, set[str]] = {}
+def _conflicting(train: Sequence[Row]) -> list[Row]:
+    """The rows whose input stands there with more than one target."""
+    by_input: dict[Key, list[Row]] = {}
     for row in train:
-        labels.setdefault(input_key(row), set()).add(row.target)
-    count = sum(len(found) > 1 for found in labels.values())
-    if not count:
+        by_input.setdefault(input_key(row), []).append(row)
+    groups = (rows for rows in by_input.values() if len({row.target for row in rows}) > 1)
+    return [row for rows in groups for row in rows]
+
+
+def _conflict_note(conflicting: Sequence[Row]) -> list[Text]:
+    """Training texts that stand there with more than one label."""
+    if not conflicting:
         return []
-    example = next(row for row in train if len(labels[input_key(row)]) > 1)
-    named = ", ".join(sorted(labels[input_key(example)]))
+    example = conflicting[0]
+    count = len({input_key(row) for row in conflicting})
+    key = input_key(example)
+    named = ", ".join(sorted({row.target for row in conflicting if input_key(row) == key}))
     return [
         {
             "en": f"{count:,} training texts have more than one label, e.g. {example.id} ({named}): no method can be "
             "right on both",
             "zh": f"{count:,} 条训练文本有多个不同的标签，例如 {example.id}（{named}）：任何方法都无法同时满足",
+        }
+    ]
+
+
+def _folds_note(spec: DataSpec, train: int, test: int) -> list[Text]:
+    """Folds, where they were asked for; or that they would help."""
+    if spec.folds:
+        return [
+            {
+                "en": f"{spec.folds}-fold cross-validation: each of the {test:,} rows was scored once, by a model that "
+                f"never saw it; what is kept for use was trained on all {train:,} rows, and is not one of those scored",
+                "zh": f"{spec.folds} 折交叉验证：{test:,} 行数据各评分一次，评分的模型都没有见过该行；"
+                f"最终保留的模型用全部 {train:,} 行训练，不是被评分的模型之一",
+            }
+        ]
+    if spec.test is not None or test >= FOLDS_BELOW:
+        return []
+    return [
+        {
+            "en": f"every row can be scored instead of {test}: --folds {FOLDS} trains {FOLDS + 1} times, and narrows "
+            "the interval",
+            "zh": f"可以让每一行都参与评分，而不只是 {test} 行：--folds {FOLDS} 会训练 {FOLDS + 1} 次，使置信区间变窄",
         }
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from executors.models.catalogue import Alias, alias_of, aliases, cache_folder, name_problems
 from executors.models.device import Device, choose_device
 from executors.models.embed import Embedder, load_embedder
-from executors.models.fetch import fetch, locate, resolve
+from executors.models.fetch import fetch, locate, model_sha256, resolve
 from executors.models.folder import weights_sha256
 from executors.models.language import (
     GREEDY,
@@ -22,6 +22,7 @@ from executors.models.language import (
     load_causal,
     load_language_model,
 )
+from executors.models.tuned import TunedRun, tuned_run
 
 __all__ = [
     "GREEDY",
@@ -33,6 +34,7 @@ __all__ = [
     "LanguageModel",
     "LocalModel",
     "Sampling",
+    "TunedRun",
     "alias_of",
     "aliases",
     "cache_folder",
@@ -44,7 +46,9 @@ __all__ = [
     "load_embedder",
     "load_language_model",
     "locate",
+    "model_sha256",
     "name_problems",
     "resolve",
+    "tuned_run",
     "weights_sha256",
 ]

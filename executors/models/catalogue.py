@@ -16,6 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from executors.base import Problem, UserError, did_you_mean
+from executors.models.tuned import foundation, origin, run_faults
 
 KNOWLEDGE = Path(__file__).resolve().parents[2] / "knowledge"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -76,8 +77,12 @@ def _alias(name: str, entry: Mapping[str, Any]) -> Alias:
 
 
 def alias_of(name: str) -> Alias | None:
-    """The alias called `name`, or whose hub or ModelScope id `name` is; None for anything else."""
+    """The alias called `name`, or whose hub or ModelScope id `name` is; of a tuned run the one that it was tuned from.
+
+    None for anything else.
+    """
     known = aliases()
+    name = name if name in known else origin(name)
     if name in known:
         return known[name]
     return next((a for a in known.values() if name in (a.hub, a.modelscope)), None)
@@ -91,10 +96,12 @@ def is_hub_id(name: str) -> bool:
 def local_folder(name: str) -> Path | None:
     """The folder `name` stands for, where it is a path and not an alias, a hub id or an endpoint.
 
+    Of a tuned run, the folder of its whole model; of an adapter's, what its base stands for (see `foundation`).
     Raises `UserError` for a path that is not there, and for a name that is nothing we know.
     """
     from executors.models.endpoint.names import is_endpoint
 
+    name = name if name in aliases() else foundation(name)
     path = Path(name).expanduser()
     if path.is_dir() and name not in aliases():
         return path
@@ -135,6 +142,8 @@ def name_problems(name: str, kind: Kind) -> list[Problem]:
         return faults
     if is_endpoint(name):
         return [] if kind == "language" else [_no_embedder(name)]
+    if name not in aliases() and (faults := run_faults(name)):
+        return faults
     try:
         local_folder(name)
     except UserError as error:

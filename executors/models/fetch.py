@@ -27,6 +27,7 @@ from executors.models.convert import convert_gguf
 from executors.models.endpoint.names import endpoint_of
 from executors.models.folder import check_folder, is_complete, sha256, weights_sha256, write_manifest
 from executors.models.int8 import quantise
+from executors.models.tuned import foundation, joined_sha256, tuned_run
 
 WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
 UNWANTED = ["onnx/*", "openvino/*", "original/*", "*/onnx/*", "data_config.json"]
@@ -42,9 +43,19 @@ class Unavailable(Exception):
 def resolve(name: str, report: Reporter = silent) -> Path:
     """The folder with the weights, configuration and tokenizer of `name`; fetched where it is not here yet.
 
+    Of a tuned run that saved an adapter it is the folder of the model beneath it: `language.load_causal` puts the
+    adapter in, and `model_sha256` tells both.
     Raises `UserError`: unknown alias, broken folder, no source reachable, damaged file, no disk space.
     """
     return locate(name) or fetch(name, report)
+
+
+def model_sha256(name: str, report: Reporter = silent) -> str:
+    """One SHA-256 for all weights of the model `name`; of a tuned run with an adapter, for those and the base's."""
+    run = tuned_run(name)
+    if run is None or run.adapter is None:
+        return weights_sha256(resolve(name, report))
+    return joined_sha256(model_sha256(run.base, report), weights_sha256(run.adapter))
 
 
 def locate(name: str) -> Path | None:
@@ -52,6 +63,7 @@ def locate(name: str) -> Path | None:
 
     Raises `UserError` for an unknown name and for a local folder that is not a whole model.
     """
+    name = foundation(name)
     folder = local_folder(name)
     if folder is not None:
         problems = check_folder(folder)
@@ -79,6 +91,7 @@ def fetch(name: str, report: Reporter = silent, free: FreeBytes = free_bytes) ->
 
     Two processes at once: the second waits for the first. Raises `UserError`, see `resolve`.
     """
+    name = foundation(name)
     if endpoint_of(name) is not None:
         raise _remote(name)
     local = local_folder(name)

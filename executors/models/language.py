@@ -17,12 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from executors.base import Event, Problem, Reporter, Usage, UserError, silent
+from executors.models.adapters import attach, check_adapter, merged, virtual_tokens
 from executors.models.catalogue import name_problems
-from executors.models.device import choose_device, prepare_peft, prepare_torch, prepare_transformers
+from executors.models.device import choose_device, prepare_torch, prepare_transformers
 from executors.models.endpoint import is_endpoint
-from executors.models.fetch import resolve
+from executors.models.fetch import model_sha256, resolve
+from executors.models.four_bit import four_bits, merged_first, settle
+from executors.models.memory import Halving
 from executors.models.packing import Decoding, PackedRows, PaddedRows, Tree, batches, grow_trees, packs, score_pack
 from executors.models.prefix import KeptPrefixes
+from executors.models.template import answer_end, as_taken, stop_ids
+from executors.models.tuned import TunedRun, check_mergeable, tuned_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +43,6 @@ SHARED_AT_LEAST = 8  # tokens; a shorter common beginning is not worth a pass of
 ALONE_AT_LEAST = 256  # tokens of a prompt asked by itself, from which the next one may gain by what is kept of it
 QUIET = {"verbose": False}  # a prompt beyond the window is our own matter: counted, refused or shortened
 PRIVATE = range(0xE000, 0xF8FF)  # characters that stand for nothing
-END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,10 @@ def encode_chat(tokenizer: Any, chat: Chat) -> list[int]:
     """Token ids of `chat` up to where the answer begins, by the tokenizer's chat template.
 
     Training and prediction both go through here. Names of special tokens within a message are plain text, see
-    `_written_marks`. A model without a template gets plain ``Role: text`` lines.
+    `_written_marks`. A model without a template gets plain ``Role: text`` lines, and a system turn that a template does
+    not take stands at the head of the first user turn.
     """
-    messages = [dict(m) for m in chat]
+    messages = as_taken(tokenizer, chat)
     marks = _written_marks(tokenizer, "\n".join(m["content"] for m in messages))
     if marks:
         cut = next(sign for sign in map(chr, PRIVATE) if all(sign not in m["content"] for m in messages))
@@ -127,8 +132,13 @@ def encode_chat(tokenizer: Any, chat: Chat) -> list[int]:
 def encode_answer(tokenizer: Any, answer: str) -> list[int]:
     """Token ids of an answer as it follows `encode_chat`, with the token that ends it."""
     text = answer if tokenizer.chat_template else f" {answer}"
+    return [*encode_text(tokenizer, text), answer_end(tokenizer)]
+
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text alone, in which names of special tokens are the words they are written with."""
     marks = _written_marks(tokenizer, text)
-    return [*_encode_parts(tokenizer, marks.split(text) if marks else [text]), tokenizer.eos_token_id]
+    return _encode_parts(tokenizer, marks.split(text) if marks else [text])
 
 
 def _written_marks(tokenizer: Any, text: str) -> re.Pattern[str] | None:
@@ -149,14 +159,23 @@ def _encode_parts(tokenizer: Any, parts: Sequence[str]) -> list[int]:
     return [i for part in parts for i in tokenizer(part, add_special_tokens=False, **QUIET)["input_ids"]]
 
 
-def load_causal(name: str, report: Reporter = silent) -> tuple[Any, Any]:
+def load_causal(name: str, report: Reporter = silent, four_bit: bool = False) -> tuple[Any, Any]:
     """The causal model `name` on the chosen device, dense and trainable, with its tokenizer.
 
-    Alias, hub id or folder. Raises `UserError`, see `fetch.resolve`; also where `name` is not a text generator.
+    Alias, hub id, folder, or a tuned run, whose adapter is made part of the weights. With `four_bit` its matrices are
+    held in 4 bits, to train adapters on. Raises `UserError`, see `fetch.resolve`; also where `name` is not a text
+    generator, and for an adapter that cannot be merged.
     """
     problems = [*name_problems(name, "language"), *_weightless(name)]
     if problems:
         raise UserError.of(problems)
+    run = tuned_run(name)
+    if run is not None and run.adapter is not None:
+        check_mergeable(name, run)
+        if four_bit:
+            raise merged_first(name)
+        model, tokenizer = _with_adapter(run, report)
+        return merged(model).requires_grad_(True), tokenizer  # the adapter had frozen what it stands on
     folder = resolve(name, report)
     report(Event("load", 0, 1, name))
     device = choose_device()
@@ -169,11 +188,31 @@ def load_causal(name: str, report: Reporter = silent) -> tuple[Any, Any]:
         dtype=getattr(torch, device.dtype),  # always named: left out, a checkpoint in bfloat16 stays in it
         local_files_only=True,
         use_safetensors=True,
+        **(four_bits(device) if four_bit else {}),
     )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     report(Event("load", 1, 1, name))
-    return model.to(device.kind).eval(), tokenizer
+    return (settle(model) if four_bit else model.to(device.kind)).eval(), tokenizer
+
+
+def _with_adapter(run: TunedRun, report: Reporter) -> tuple[Any, Any]:
+    """The base model of a tuned run with its adapter, and the tokenizer."""
+    assert run.adapter is not None
+    check_base(run.base, run.sha256, report)
+    model, tokenizer = load_causal(run.base, report)
+    return attach(model, run.adapter), tokenizer
+
+
+def check_base(base: str, sha256: str, report: Reporter = silent) -> None:
+    """Raises `UserError` where the model `base` has other weights than those an adapter was trained on."""
+    if model_sha256(base, report) == sha256:
+        return
+    raise UserError(
+        f"the model '{base}' has other weights than the ones this adapter was trained on",
+        "run the plan again with this model, or put the former weights back",
+        Problem(f"模型“{base}”的权重与训练该适配器时不同", "请用现在的模型重新运行计划，或恢复原来的权重"),
+    )
 
 
 def _weightless(name: str) -> list[Problem]:
@@ -205,8 +244,10 @@ def _config(transformers: Any, name: str, folder: Path) -> Any:
     return config
 
 
-def load_language_model(name: str, report: Reporter = silent, adapter: Path | None = None) -> LanguageModel:
-    """The language model `name`, with the PEFT adapter in the folder `adapter` where one is given.
+def load_language_model(
+    name: str, report: Reporter = silent, adapter: Path | None = None, four_bit: bool = False
+) -> LanguageModel:
+    """The language model `name`, with the adapter in the folder `adapter` where one is given; see `load_causal`.
 
     One behind an endpoint keeps to the spending that is open, see `endpoint.session`.
     Raises `UserError`, see `load_causal` and `load_endpoint`; also for a folder that holds no adapter.
@@ -215,11 +256,15 @@ def load_language_model(name: str, report: Reporter = silent, adapter: Path | No
         from executors.models.endpoint.model import load_endpoint
 
         return load_endpoint(name, report)
-    if adapter is not None and not (adapter / "adapter_config.json").is_file():
-        raise UserError(f"{adapter}: no adapter_config.json, so no adapter", "name the folder the training saved")
-    model, tokenizer = load_causal(name, report)
     if adapter is not None:
-        model = prepare_peft().PeftModel.from_pretrained(model, adapter).eval()
+        check_adapter(adapter)
+    run = tuned_run(name)
+    if adapter is None and run is not None and not run.merges:
+        model, tokenizer = _with_adapter(run, report)
+        return LocalModel(model.eval(), tokenizer, name)
+    model, tokenizer = load_causal(name, report, four_bit)
+    if adapter is not None:
+        model = attach(model, adapter)
     return LocalModel(model, tokenizer, name)
 
 
@@ -228,10 +273,12 @@ class LocalModel(LanguageModel):
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.window = tokens_window(model.config, tokenizer)
-        self._stops = _stop_ids(model, tokenizer)
+        self.window = tokens_window(model.config, tokenizer) - virtual_tokens(model)
+        self._stops = stop_ids(model.generation_config.eos_token_id, tokenizer)
         self._shares = can_share(model)
+        self._pads = not virtual_tokens(model) or sees_everything(model.config.get_text_config())  # see `soft`
         self._kept = KeptPrefixes(model)
+        self.halving = Halving()  # of rows computed together, where memory runs out
         self._pack_tokens = PACK_TOKENS if model.device.type == "cpu" else PACK_TOKENS_GPU
 
     def count(self, text: str) -> int:
@@ -257,9 +304,12 @@ class LocalModel(LanguageModel):
             lengths = [len(prompt) - shared for prompt in prompts]
             packed = sum(lengths) <= shared * len(lengths)  # else the beginning is the least of it
             for group in self._grouped(lengths, shared, max_tokens, packed):
-                rows = [prompts[i][shared:] for i in group]
-                decoding = self._decoding(rows, prefix, shared, packed)
-                answers = self._decode(decoding, len(rows), max_tokens, sampling, chance)
+
+                def answer_all(rows: Sequence[list[int]]) -> list[list[int]]:
+                    decoding = self._decoding(list(rows), prefix, shared, packed)
+                    return self._decode(decoding, len(rows), max_tokens, sampling, chance)
+
+                answers = self.halving(answer_all, [prompts[i][shared:] for i in group])
                 for i, answer in zip(group, answers, strict=True):
                     done[i] = self._completion(answer, len(prompts[i]), sampling.stop)
                 report(Event("predict", len(done), len(prompts)))
@@ -282,7 +332,8 @@ class LocalModel(LanguageModel):
         """Indices of the rows that are decoded together."""
         if packed:
             return packs(lengths, self._pack_tokens, BATCH_ROWS)
-        return batches(lengths, shared + max_tokens, BATCH_TOKENS, BATCH_ROWS)
+        groups = batches(lengths, shared + max_tokens, BATCH_TOKENS, BATCH_ROWS)
+        return groups if self._pads else (list(g) for b in groups for _, g in itertools.groupby(b, lengths.__getitem__))
 
     def _decoding(self, rows: list[list[int]], prefix: Any, shared: int, packed: bool) -> Decoding:
         if packed:
@@ -339,8 +390,12 @@ class LocalModel(LanguageModel):
         trees = grow_trees(answers, self._pack_tokens)
         scores: list[list[float]] = []
         for cache, shared, rows in self._scored_together(prompts, trees):
-            parts = [(indices, score_pack(self.model, cache, shared, rows, tree)) for indices, tree in trees]
-            scores += _side_by_side(parts, len(rows))
+
+            def score_all(rows: Sequence[list[int]], cache: Any = cache, shared: int = shared) -> list[list[float]]:
+                parts = [(indices, score_pack(self.model, cache, shared, list(rows), tree)) for indices, tree in trees]
+                return _side_by_side(parts, len(rows))
+
+            scores += self.halving(score_all, rows)
             report(Event("predict", len(scores), len(prompts)))
         return scores
 
@@ -403,27 +458,23 @@ def tokens_window(config: Any, tokenizer: Any) -> int:
     return min(int(limit) for limit in [*limits, 1 << 30] if limit)
 
 
-def _stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer: what the model's generation settings name, and the usual ends of a turn."""
-    named = model.generation_config.eos_token_id
-    ids = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
-    vocabulary = tokenizer.get_vocab()
-    ids |= {vocabulary[token] for token in END_OF_TURN if token in vocabulary}
-    return frozenset(i for i in ids if i is not None)
-
-
 def can_share(model: Any) -> bool:
     """Whether a prefix's cache and a mask of our own are right for this model.
 
-    Not for sliding windows and recurrent layers, whose state cannot be branched by a mask, nor for soft prompts,
-    whose virtual tokens shift all positions.
+    Not for sliding windows and recurrent layers, whose state cannot be branched by a mask, nor for soft prompts as
+    PEFT computes them, whose virtual tokens shift all positions; see `soft`.
     """
     config = model.config.get_text_config()
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     adapters = getattr(model, "peft_config", {}).values()
     soft = any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters)
-    full = layers == {"full_attention"} and not (getattr(config, "sliding_window", None) and _slides(config))
-    return full and not soft and getattr(config, "_attn_implementation", "") == "sdpa"
+    soft = soft and not getattr(model, "takes_any_mask", False)
+    return sees_everything(config) and not soft and getattr(config, "_attn_implementation", "") == "sdpa"
+
+
+def sees_everything(config: Any) -> bool:
+    """Whether every layer of a text model sees all that came before: no sliding window, no recurrence."""
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return layers == {"full_attention"} and not (getattr(config, "sliding_window", None) and _slides(config))
 
 
 def _slides(config: Any) -> bool:

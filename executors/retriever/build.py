@@ -19,6 +19,7 @@ from executors.models import LanguageModel, alias_of, load_embedder, load_langua
 from executors.retriever.abstention import set_threshold
 from executors.retriever.chooser import Choice, choose
 from executors.retriever.documents import Document, folder_problems, iter_documents, read_documents, skipped_notes
+from executors.retriever.earlier import earlier_problems, take_over
 from executors.retriever.index import Change, Splitter, sync
 from executors.retriever.languages import documents_language, speaks
 from executors.retriever.params import SMALL, SPANS, RagParams, ReaderName, Setup, param_problems
@@ -41,7 +42,9 @@ class RagExecutor(Executor):
     def check(self, plan: Plan) -> list[Problem]:
         params, _ = parse_params(RagParams, plan.params)
         problems = [*name_problems(plan.model, "language"), *name_problems(plan.embedder, "embedder")]
-        return [*problems, *(param_problems(params, plan) if params else ()), *folder_problems(plan.docs)]
+        if params:
+            problems += [*param_problems(params, plan), *earlier_problems(params.retriever)]
+        return [*problems, *folder_problems(plan.docs)]
 
     def build(self, job: Job) -> RagPredictor:
         """Choose, index, and set up the reader. The index, and what a choice found, survive an interruption."""
@@ -49,6 +52,9 @@ class RagExecutor(Executor):
         if params is None:
             raise UserError.of(problems)
         params = replace(params, sources=tuple(params.sources))
+        if params.retriever:
+            params, embedder = take_over(job, params)
+            job = replace(job, plan=replace(job.plan, embedder=embedder))
         docs = Path(str(job.plan.docs))
         language = documents_language(_sample(docs))
         choice = _choice(job, docs, params, language)

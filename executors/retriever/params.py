@@ -41,6 +41,7 @@ class RagParams:
     mmr: float = DEFAULTS.mmr  # 0: by relevance alone; towards 1: as unlike the passages before it as can be
     rewrite: bool = DEFAULTS.rewrite  # also search in the language model's words
     sources: Sequence[str] = ()  # files or patterns to keep to, e.g. manuals/*.pdf
+    retriever: str = ""  # a finished rag run, whose index and way to search are taken over; see `earlier`
     search_seconds: float = 0.0  # spent on choosing how to cut and search; 0: as stated here
     reader: Literal["auto", "extract", "generate", "quote"] = "auto"
     passages_read: int = 3  # in the prompt of the reader that generates

@@ -113,7 +113,9 @@ class RagPredictor(Predictor):
 
     def _checked(self, answer: Prediction) -> Prediction:
         """The answer, or word that there is none, where too little of it stands in what it cites."""
-        threshold = self.setup.threshold
+        threshold, language = self.setup.threshold, "zh" if self.setup.language == "zh" else "en"
+        if answer.text == NOT_FOUND[language]:  # what a reader is tuned to say, see `tuning.grounded`
+            return self._withheld(answer.passages)
         if not answer.text or (threshold is not None and (answer.support or 0.0) < threshold.support):
             return self._withheld(answer.passages)
         return answer
@@ -156,10 +158,7 @@ class RagPredictor(Predictor):
         return order
 
     def _chat(self, question: str, passages: Sequence[Passage]) -> list[dict[str, str]]:
-        lang = "zh" if self.setup.language == "zh" else "en"
-        given = FROM_PASSAGES[lang] + MARKS[lang] if passages else ""
-        instruction = instruction_for(self.setup.task, (), lang) + given
-        return chat(self.setup.task, (), Input(question), self.setup.demonstrations, passages, instruction)
+        return reading_chat(self.setup, question, passages)
 
     def _cited(self, answer: Completion, passages: Sequence[Passage], order: Sequence[int]) -> Prediction:
         """The answer with the passages that its marks name, or that its words stand in."""
@@ -211,6 +210,14 @@ class RagPredictor(Predictor):
         embedder = load_embedder(made_by.name, report) if made_by else None
         model = None if setup.reader == "quote" else load_language_model(setup.model, report)
         return cls(setup, folder / INDEX, model, embedder)
+
+
+def reading_chat(setup: Setup, question: str, passages: Sequence[Passage]) -> list[dict[str, str]]:
+    """What the model that writes is asked; a reader is tuned on the very same (`tuning.grounded`)."""
+    lang = "zh" if setup.language == "zh" else "en"
+    given = FROM_PASSAGES[lang] + MARKS[lang] if passages else ""
+    instruction = instruction_for(setup.task, (), lang) + given
+    return chat(setup.task, (), Input(question), setup.demonstrations, passages, instruction)
 
 
 # -- what it had to leave out --------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """The training loop: transformers.Trainer, with our data path, checks, progress and way of stopping.
 
-Imported on use only, for it needs torch and transformers. Covered: one process on one device. Several devices,
-accumulation of gradients and quantised weights are not.
+Imported on use only, for it needs torch and transformers. Covered: one device, and several processes that hold the
+whole model each (see `launch`). Accumulation of gradients is ours, see `trainer`. Sharded models are not covered.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -14,17 +15,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from executors.base import Event, Reporter, UserError
+from executors.base import Event, Problem, Reporter, Text, UserError, write_json
 from executors.models import Device
+from executors.models.memory import is_out_of_memory
 from executors.tuning.batches import even_batches, plan_steps
+from executors.tuning.best import BestWeights, best_step, is_over
 from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_checkpoint, mark_complete
+from executors.tuning.launch import wait_for_all
 from executors.tuning.material import Batcher, Material
-from executors.tuning.params import TuningParams, count_steps, steps_an_epoch
+from executors.tuning.params import TuningParams
+from executors.tuning.trainer import RowLimit, StepTrainer
+from executors.tuning.watching import Diverged, Watcher
 
 LOGGED = 200  # points of the loss curve, at most
+PASSES = "passes.json"  # in a checkpoint: the most rows of a pass
+MOMENTUM = 0.9  # of SGD; without it the rate that is stable is too low to be of use
+
+
+class Log(list[dict[str, float]]):
+    """One entry a logged step: step, loss, learning_rate, and dev_loss on the watched items.
+
+    `notes`: what a reader of the result must know, e.g. that batches were halved or the training ended early.
+    """
+
+    notes: tuple[Text, ...] = ()
 
 
 def train(
@@ -35,40 +52,118 @@ def train(
     seed: int,
     folder: Path,
     report: Reporter,
-) -> list[dict[str, float]]:
-    """Train `model` in place on `material` and return its log: step, loss, learning_rate, and dev_loss on its watched
-    items.
+    watcher: Watcher | None = None,
+) -> Log:
+    """Train `model` in place on `material` and return its log; `watcher` looks at it and may end it.
 
     `params.learning_rate` must be a number. Checkpoints go to `folder`, and a training that was interrupted goes on
-    from the last whole one, with the same result. Raises `UserError`: loss not a number, out of memory, no disk
-    space; `KeyboardInterrupt` once an interrupted training is saved.
+    from the last whole one, with the same result. With watched items and `params.patience` the model is left with the
+    weights of its lowest development loss. Raises `UserError`: loss not a number, out of memory, no disk space;
+    `KeyboardInterrupt` once an interrupted training is saved.
     """
     rows, watched = material.rows, material.watched
     folder.mkdir(parents=True, exist_ok=True)
-    check_space(_checkpoint_bytes(model) * 3, folder)  # two are kept while the third is written
+    limit = RowLimit(params.batch_size, params.max_length, material.divisible)
+    best = BestWeights(folder, params.patience) if watched and params.patience else None
+    check_space(_checkpoint_bytes(model) * 3 + (2 * _trained_bytes(model) if best else 0), folder)
     with telling_out_of_memory(params), StopBetweenSteps() as stop:
-        arguments = _arguments(params, len(rows) + len(watched), bool(watched), device, seed, folder)
-        trainer = Trainer(
+        arguments = _arguments(params, len(rows), bool(watched), device, seed, folder)
+        arguments.eval_steps = watcher.every if watcher else arguments.eval_steps
+        trainer = StepTrainer(
+            material,
+            limit,
             model=model,
             args=arguments,
-            data_collator=material.collator,
             train_dataset=plan_steps(rows, params.batch_size, arguments.max_steps, seed),
             eval_dataset=even_batches(watched, params.batch_size) if watched else None,
-            compute_loss_func=material.loss,
-            callbacks=[_Guard(), _Progress(material.collator, report), _Stop(stop)],
+            callbacks=[
+                *([_LastLook()] if watched else []),
+                *([best] if best else []),
+                _Guard(limit),
+                _Progress(material.collator, report),
+                _Stop(stop),
+                *([_Watched(watcher)] if watcher else []),
+            ],
+            optimizer_cls_and_kwargs=_optimizer(params),
         )
         trainer.remove_callback(PrinterCallback)
-        resumed = latest_checkpoint(folder)
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        _check_whole(trainer)
+        history = _go_on(trainer, latest_checkpoint(folder), params, limit)
     if stop.asked:
         raise KeyboardInterrupt
-    return _log(trainer.state.log_history)
+    log = Log(_log(history))
+    log.notes = limit.notes()
+    if best:
+        wait_for_all()  # the first process writes the weights that all read
+        best.restore(model, history)
+        log.notes += _best_note(history, arguments.max_steps)
+    return log
+
+
+def _go_on(trainer: StepTrainer, resumed: Path | None, params: TuningParams, limit: RowLimit) -> list[dict[str, Any]]:
+    """Train to the end, from the checkpoint `resumed` where there is one; the trainer's history."""
+    if resumed:
+        limit.most = int(json.loads((resumed / PASSES).read_text(encoding="utf-8"))["rows"])
+        state = TrainerState.load_from_json(str(resumed / "trainer_state.json"))
+        if trainer.eval_dataset and params.patience and is_over(state.log_history, params.patience):
+            return list(state.log_history)  # it had stopped already
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    return list(trainer.state.log_history)
+
+
+def _check_whole(trainer: StepTrainer) -> None:
+    """Raises `UserError` where accelerate's settings ask for a model in shards, which our steps do not know."""
+    kind = str(trainer.accelerator.distributed_type).rpartition(".")[2]
+    if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise UserError(
+            f"accelerate is set to train in shards ({kind}), which is not covered: each process holds the whole model",
+            "unset ACCELERATE_USE_FSDP and ACCELERATE_USE_DEEPSPEED, or train with your own script",
+            Problem(
+                f"accelerate 被设置为分片训练（{kind}），这里不支持：每个进程都保存完整模型",
+                "取消 ACCELERATE_USE_FSDP 和 ACCELERATE_USE_DEEPSPEED，或使用自己的训练脚本",
+            ),
+        )
+
+
+def _anywhere(asked: bool) -> bool:
+    """Whether any of the processes was asked to stop: all end after the same step."""
+    if not torch.distributed.is_initialized():
+        return asked
+    device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+    told = torch.tensor(float(asked), device=device)
+    torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+    return bool(told)
+
+
+def _optimizer(params: TuningParams) -> tuple[type[torch.optim.Optimizer], dict[str, Any]] | None:
+    """None: the trainer's own, AdamW."""
+    if params.optimizer == "adamw":
+        return None
+    return torch.optim.SGD, {"lr": params.learning_rate, "momentum": MOMENTUM}
+
+
+def _best_note(history: Sequence[dict[str, Any]], steps: int) -> tuple[Text, ...]:
+    """Where the weights that were kept are not the last ones, or the training ended before its time."""
+    best, last = best_step(history), max(entry["step"] for entry in history)
+    if best is None or (best == last and last >= steps):
+        return ()
+    early = last < steps
+    return (
+        {
+            "en": f"the weights of step {best} are kept, where the development loss was lowest"
+            + (f"; the training ended at step {last} of {steps}, for it no longer fell" if early else ""),
+            "zh": f"保留了第 {best} 步的权重，此时开发集损失最低"
+            + (f"；损失不再下降，训练在第 {last} 步（共 {steps} 步）提前结束" if early else ""),
+        },
+    )
 
 
 def _arguments(
     params: TuningParams, rows: int, watched: bool, device: Device, seed: int, folder: Path
 ) -> TrainingArguments:
-    steps = count_steps(params, rows)
+    """`rows` are those that are trained on: the steps are `epochs` passes, or `min_steps` where that is more."""
+    an_epoch = math.ceil(rows / params.batch_size)
+    steps = max(math.ceil(params.epochs * an_epoch), params.min_steps, 1)
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -80,16 +175,19 @@ def _arguments(
         weight_decay=params.weight_decay,
         train_sampling_strategy="sequential",
         seed=seed,
+        activation_checkpointing=params.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if params.checkpointing else None,
         bf16=device.dtype == "bfloat16",
         fp16=device.dtype == "float16",
         use_cpu=device.kind == "cpu",
         dataloader_pin_memory=device.kind == "cuda",
+        ddp_backend=torch.distributed.get_backend() if torch.distributed.is_initialized() else None,
         remove_unused_columns=False,
         label_names=["labels"],
         logging_steps=max(1, steps // LOGGED),
         logging_nan_inf_filter=False,  # the default hides a loss that is not a number
         eval_strategy="steps" if watched else "no",
-        eval_steps=min(steps, max(steps_an_epoch(params, rows), steps // 20)),
+        eval_steps=min(steps, max(an_epoch, steps // 20)),
         prediction_loss_only=True,
         save_strategy="steps",
         save_steps=params.checkpoint_steps,
@@ -106,31 +204,34 @@ def _arguments(
 
 @contextmanager
 def telling_out_of_memory(params: TuningParams) -> Iterator[None]:
-    """Memory that runs out inside becomes a `UserError` that names what to lower."""
+    """Memory that runs out inside, where nothing can be halved, becomes a `UserError` that names what to lower."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise UserError(
             f"out of memory in training with batches of {params.batch_size} rows of up to {params.max_length} tokens",
             f"halve it: params.batch_size={max(1, params.batch_size // 2)}; then lower params.max_length, or name a "
-            "smaller model; what was trained so far is kept",
+            "smaller model; what was trained up to the last checkpoint is kept",
+            Problem(
+                f"训练时内存不足：每批 {params.batch_size} 条数据，每条最多 {params.max_length} 个词元",
+                f"减半：params.batch_size={max(1, params.batch_size // 2)}；其次降低 params.max_length，或指定更小的"
+                "模型；最后一个检查点之前的训练结果已保留",
+            ),
         ) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    said = str(error).lower()  # torch's allocators on the CPU and on Apple GPUs raise a plain RuntimeError
-    marks = ("out of memory", "not enough memory", "can't allocate memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(mark in said for mark in marks)
 
 
 def _checkpoint_bytes(model: Any) -> int:
     """A checkpoint's size: the weights (of adapters these alone), and AdamW's two moments of each trained one."""
     sizes: list[tuple[int, bool]] = [(p.numel() * p.element_size(), p.requires_grad) for p in model.parameters()]
-    trained = sum(size for size, moves in sizes if moves)
+    trained = _trained_bytes(model)
     saved = trained if hasattr(model, "peft_config") else sum(size for size, _ in sizes)
     return saved + 2 * trained
+
+
+def _trained_bytes(model: Any) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def _log(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
@@ -148,17 +249,32 @@ def _log(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 class _Guard(TrainerCallback):  # type: ignore[misc]
     """Marks whole checkpoints, and ends a training whose loss is no number before it is saved."""
 
+    def __init__(self, limit: RowLimit) -> None:
+        self.limit = limit
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
             rate = args.learning_rate
-            raise UserError(
+            raise Diverged(
                 f"the training diverged: at step {state.global_step} the loss is {loss}",
                 f"lower params.learning_rate from {rate:g} to {rate / 2.5:.2g}; if it stays, look for broken rows",
             )
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        mark_complete(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+        wait_for_all()  # each process writes its own random state
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_json(folder / PASSES, {"rows": self.limit.most})
+            mark_complete(folder)
+
+
+class _LastLook(TrainerCallback):  # type: ignore[misc]
+    """The development loss is measured at the last step as well, whichever it is."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
@@ -194,6 +310,22 @@ class _Stop(TrainerCallback):  # type: ignore[misc]
         self.stop = stop
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.stop.asked:
+        if _anywhere(self.stop.asked):
+            self.stop.asked = True
             control.should_save = True
             control.should_training_stop = True
+
+
+class _Watched(TrainerCallback):  # type: ignore[misc]
+    """Hands evaluations to a watcher, and takes the learning rate from it where it has one."""
+
+    def __init__(self, watcher: Watcher) -> None:
+        self.watcher = watcher
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, optimizer: Any = None, **kwargs: Any) -> None:
+        rate = self.watcher.rate(state.global_step)
+        for group in optimizer.param_groups if rate is not None else ():
+            group["lr"] = rate
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        self.watcher.look(state.global_step, float(metrics["eval_loss"]))

@@ -12,11 +12,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from executors.base import Event, Executor, Job, Plan, Problem, Text, parse_params, to_dict
+from executors.data.left_out import FILE as LEFT_OUT
+from executors.data.left_out import write_left_out
+from executors.export.artifact import describe
+from executors.export.fingerprint import end_by_tokenizer
 from executors.messages import TASKS
-from executors.models import alias_of, choose_device, load_causal, resolve, weights_sha256
-from executors.models.device import prepare_peft
-from executors.models.language import can_share
+from executors.models import alias_of, choose_device, load_causal, model_sha256, tuned_run
+from executors.models.adapters import save_adapter, virtual_tokens
+from executors.models.four_bit import four_bit_problems
 from executors.targets import numbers
+from executors.tuning.aftermath import Watch
+from executors.tuning.encoder.executor import tune_as
+from executors.tuning.encoder.names import is_encoder, task_problems
+from executors.tuning.grounded import grounded_material, keep_index, reading_problems
+from executors.tuning.launch import first_alone, launch_problems, leads, run_processes
 from executors.tuning.layers import choose_layers, layers_note, trained_share
 from executors.tuning.material import Material
 from executors.tuning.params import (
@@ -24,12 +33,15 @@ from executors.tuning.params import (
     PeftParams,
     TuningParams,
     check_params,
-    development_rows,
     rate_of,
     read_params,
 )
-from executors.tuning.predictor import Tuned, TunedPredictor, write_tuned
-from executors.tuning.rows import encode_rows, split_development
+from executors.tuning.predictor import Tuned, TunedPredictor, in_four_bits, write_tuned
+from executors.tuning.replay import replay_note, replay_rows
+from executors.tuning.rows import prepare_rows
+from executors.tuning.search import chosen_params, search_note, search_problems, write_search
+from executors.tuning.variants import prepare_variant
+from executors.tuning.xray import look, xray_notes
 
 FINISHED = "tuned"  # in the job's folder: the trained model, once it is whole
 
@@ -44,57 +56,87 @@ class TuningExecutor(Executor):
 
     def check(self, plan: Plan) -> list[Problem]:
         params, _ = parse_params(self.Params, plan.params)
-        return check_params(params) if params else []  # unknown names and types are reported by whoever checks the plan
+        if params is None:
+            return []  # unknown names and types are reported by whoever checks the plan
+        found = [*check_params(params), *reading_problems(plan, params), *task_problems(plan)]
+        return [*found, *search_problems(params, plan), *launch_problems(plan, params)]
 
     def build(self, job: Job) -> TunedPredictor:
         """Train, or go on training. Raises `UserError`: nothing to train on, loss not a number, out of memory."""
+        if is_encoder(job.plan.model):
+            return tune_as(self.method, job)  # type: ignore[return-value]  # a predictor with a head instead
         finished = job.folder / FINISHED
         if not finished.is_dir():
-            self._train(job, finished)
+            params = read_params(self.Params, job.plan.params)
+            if params.launch:
+                run_processes(job, params)
+            else:
+                self.train_here(job)
             gc.collect()  # the trainer's parts refer to each other, and would keep the trained model in memory
         return TunedPredictor(finished, job.report)
+
+    def train_here(self, job: Job) -> None:
+        """Train in this process, which may be one of several, see `launch`."""
+        self._train(job, job.folder / FINISHED)
 
     def _train(self, job: Job, finished: Path) -> None:
         from transformers import set_seed
 
         from executors.tuning.engine import telling_out_of_memory, train
 
-        params = read_params(self.Params, job.plan.params)
+        params, searched = chosen_params(self, job, read_params(self.Params, job.plan.params))
         mean = float(numbers(job.rows).mean()) if job.plan.task == "regression" else None
-        model, tokenizer = load_causal(job.plan.model, job.report)
+        model, tokenizer = load_causal(job.plan.model, job.report, four_bit=in_four_bits(to_dict(params)))
         params = replace(params, learning_rate=rate_of(params, model.num_parameters()))
+        watch = Watch(job, params, Tuned(self.method, job.plan.task, job.labels, job.plan.model, "", {}, (), mean))
+        with first_alone():
+            watch.begin(model, tokenizer)
         set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated
         with telling_out_of_memory(params):
             model = self.prepare(model, params)
-        material = self.material(job, params, model, tokenizer)
+        with first_alone():
+            material = self.material(job, params, model, tokenizer)
         checkpoints = job.folder / "checkpoints"
         log = train(model, material, params, choose_device(), job.plan.seed, checkpoints, job.report)
+        if not leads():  # the first of several processes looks at what they have trained, and writes it
+            return
+        model.config.use_cache = True  # the trainer turns it off
+        looked = watch.end(model, tokenizer)
         about = Tuned(
             method=self.method,
             task=job.plan.task,
             labels=job.labels,
             base=job.plan.model,
-            sha256=weights_sha256(resolve(job.plan.model, job.report)),
+            sha256=model_sha256(job.plan.model, job.report),
             params=to_dict(params),
-            notes=(*self.notes(model, params), *material.notes),
+            notes=(*search_note(searched), *self.notes(model, params), *material.notes, *log.notes, *looked.notes),
             mean=mean,
             trained_share=round(trained_share(model), 6),
         )
         job.report(Event("save"))
-        model.config.use_cache = True  # the trainer turns it off
         with _appearing_whole(finished) as folder:
+            end_by_tokenizer(model, tokenizer)
             self.write(folder, job.plan.model, model, tokenizer)
+            describe(folder, about, tokenizer, len(job.rows))
+            write_search(folder, searched)
+            keep_index(job.folder, folder)
+            looked.write(folder)
             write_tuned(folder, about, log)
         shutil.rmtree(checkpoints)
 
     def material(self, job: Job, params: Any, model: Any, tokenizer: Any) -> Material:
         """What is trained on: the job's rows as prompts and answers, unless a method has other texts."""
-        from executors.tuning.batches import Collator, completion_loss
+        from executors.tuning.batches import collator_of, completion_loss
 
-        rows = encode_rows(tokenizer, job.plan.task, job.labels, job.rows, row_limit(params, model))
-        trained, watched = split_development(rows.rows, development_rows(params, len(rows.rows)), job.plan.seed)
-        notes = (*rows.notes(), *watched_note(len(watched), len(rows.rows)))
-        return Material(trained, watched, Collator(tokenizer.pad_token_id, can_share(model)), completion_loss, notes)
+        if getattr(params, "passages", 0):
+            return grounded_material(job, params, row_limit(params, model), model, tokenizer)
+        found = prepare_rows(job, params, tokenizer, row_limit(params, model))
+        write_left_out(job.folder / LEFT_OUT, found.left_out)
+        batcher = collator_of(model, tokenizer)
+        general = replay_rows(tokenizer, len(found.train.rows), params.replay, job.plan.seed)
+        seen = xray_notes(look(job.plan, found, model, tokenizer))
+        notes = (*found.notes, *seen, *replay_note(len(general), len(found.train.rows)))
+        return Material([*found.train.rows, *general], found.watched.rows, batcher, completion_loss, notes)
 
     @abstractmethod
     def prepare(self, model: Any, params: Any) -> Any:
@@ -110,26 +152,19 @@ class TuningExecutor(Executor):
 
 
 class PeftExecutor(TuningExecutor):
-    """LoRA: small matrices beside every linear layer are trained, the model itself stays as it is."""
+    """Weights beside the model's own are trained, of LoRA or of another `variant`; the model itself stays as it is."""
 
     method = "peft"
     Params = PeftParams
 
+    def check(self, plan: Plan) -> list[Problem]:
+        return [*super().check(plan), *(four_bit_problems() if in_four_bits(plan.params) else [])]
+
     def prepare(self, model: Any, params: PeftParams) -> Any:
-        peft = prepare_peft()
-        config = peft.LoraConfig(
-            task_type="CAUSAL_LM",
-            r=params.rank,
-            lora_alpha=params.alpha or 2 * params.rank,
-            lora_dropout=params.dropout,
-            target_modules="all-linear",
-        )
-        return peft.get_peft_model(model, config)
+        return prepare_variant(model, params)
 
     def write(self, folder: Path, base: str, model: Any, tokenizer: Any) -> None:
-        model.peft_config["default"].base_model_name_or_path = public_name(base)
-        model.save_pretrained(folder / "adapter", save_embedding_layers=False)
-        (folder / "adapter" / "README.md").unlink()  # a form of peft's that nobody filled in
+        save_adapter(model, folder / "adapter", public_name(base))
         tokenizer.save_pretrained(folder / "adapter")  # others load the template with the adapter
 
 
@@ -151,25 +186,15 @@ class FullExecutor(TuningExecutor):
 
 
 def public_name(model: str) -> str:
-    """The name by which others know a model: an alias stands for its hub id; a folder is what it is."""
-    alias = alias_of(model)
+    """The name by which others know a model: an alias stands for its hub id; a folder (a run's, too) is what it is."""
+    alias = alias_of(model) if tuned_run(model) is None else None
     return alias.hub if alias and alias.hub else model
-
-
-def watched_note(watched: int, rows: int) -> tuple[Text, ...]:
-    if not watched:
-        return ()
-    return (
-        {
-            "en": f"{watched} of {rows} training rows were held out to watch the loss on, and not trained on",
-            "zh": f"{rows} 条训练数据中留出 {watched} 条用于观察损失，未参与训练",
-        },
-    )
 
 
 def row_limit(params: TuningParams, model: Any) -> int:
     """Tokens a row may have: as asked, within the model's positions."""
-    return min(params.max_length, getattr(model.config.get_text_config(), "max_position_embeddings", params.max_length))
+    window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(params.max_length, window - virtual_tokens(model)) if window else params.max_length
 
 
 @contextmanager

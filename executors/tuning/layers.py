@@ -94,8 +94,14 @@ def _made_anew(model: Any) -> Any:
 
 def trained_share(model: Any) -> float:
     """The share of the model's weights that training can move; shared ones count once."""
-    sizes: list[tuple[int, bool]] = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    sizes: list[tuple[int, bool]] = [(_weights(p), p.requires_grad) for p in model.parameters()]
     return sum(size for size, moves in sizes if moves) / sum(size for size, _ in sizes)
+
+
+def _weights(parameter: Any) -> int:
+    """How many weights a parameter holds: of 4 bits, two in each element."""
+    count: int = parameter.numel()
+    return 2 * count if type(parameter).__name__ == "Params4bit" else count
 
 
 def layers_note(model: Any, params: FullParams) -> tuple[Text, ...]:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from executors.base import Input, Prediction, Predictor, Reporter, Text, UserError, silent, to_dict, write_json
+from executors.base import Input, Prediction, Predictor, Reporter, Row, Text, UserError, silent, to_dict, write_json
 from executors.data.numbers import find_numbers
 from executors.fitting import fitting_notes, shorten
 from executors.messages import answer_tokens, chat
-from executors.models import LanguageModel, load_language_model, resolve, weights_sha256
+from executors.models import LanguageModel, LocalModel, load_language_model
+from executors.models.language import check_base
+from executors.tuning.encoder.predictor import MANIFEST as ENCODER_MANIFEST
+from executors.tuning.encoder.predictor import EncoderPredictor
 
 MANIFEST = "tuned.json"
 LOG = "training.jsonl"
@@ -39,19 +43,20 @@ class Tuned:
     trained_share: float | None = None  # of the weights, adapters included, that training could move
 
 
+def in_four_bits(params: Mapping[str, Any]) -> bool:
+    """Whether these parameters train on a base of 4 bits, on which the adapter also answers."""
+    return params.get("variant") == "qlora"
+
+
 OpenModel = Callable[[Tuned, Path, Reporter], LanguageModel]
 
 
 def open_tuned(about: Tuned, folder: Path, report: Reporter) -> LanguageModel:
     """The tuned model in `folder`. Raises `UserError` where an adapter's base model has other weights than then."""
-    if about.method == "full":
+    if (folder / "model").is_dir():
         return load_language_model(str(folder / "model"), report)
-    if weights_sha256(resolve(about.base, report)) != about.sha256:
-        raise UserError(
-            f"the model '{about.base}' has other weights than the ones this adapter was trained on",
-            "run the plan again with this model, or put the former weights back",
-        )
-    return load_language_model(about.base, report, adapter=folder / "adapter")
+    check_base(about.base, about.sha256, report)
+    return load_language_model(about.base, report, folder / "adapter", in_four_bits(about.params))
 
 
 class TunedPredictor(Predictor):
@@ -69,7 +74,10 @@ class TunedPredictor(Predictor):
     @property
     def notes(self) -> tuple[Text, ...]:  # type: ignore[override]
         """What training left out, and what prediction had to do so far."""
-        return (*self.about.notes, *fitting_notes(self.shortened, self.numberless))
+        opened = self.__dict__.get("rag")  # asking for notes opens nothing
+        read = opened.notes if opened is not None else ()
+        halved = self._model.halving.notes if isinstance(self._model, LocalModel) else ()
+        return (*self.about.notes, *read, *fitting_notes(self.shortened, self.numberless), *halved)
 
     @property
     def model(self) -> LanguageModel:
@@ -78,16 +86,40 @@ class TunedPredictor(Predictor):
             self._model = self._open(self.about, self.folder, self._report)
         return self._model
 
+    @cached_property
+    def rag(self) -> Any:
+        """The RAG whose reader this model was tuned as; None where it was tuned on its rows alone."""
+        from executors.tuning.grounded import SPEC, open_reader
+
+        return open_reader(self.folder, self.model, self._report) if (self.folder / SPEC).is_file() else None
+
+    def examine(self, rows: Sequence[Row], predictions: Sequence[Prediction], run: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.rag.examine(rows, predictions, run) if self.rag is not None else {}
+        return found
+
     def predict(self, inputs: Sequence[Input], report: Reporter = silent) -> list[Prediction]:
         """Raises `UserError` where not even an empty input fits the model's window."""
         if not inputs:
             return []
+        if self.rag is not None:
+            found: list[Prediction] = self.rag.predict(inputs, report)
+            return found
         chats = [self._chat(given) for given in inputs]
         if self.about.task == "classification":
             scores = self.model.score(chats, self.about.labels, report)
             return [self._choose(row) for row in scores]
         answers = self.model.generate(chats, answer_tokens(self.about.task), report)
         return [Prediction(self._finish(answer.text), usage=answer.usage) for answer in answers]
+
+    def surprise(self, rows: Sequence[Row]) -> list[tuple[float, int]]:
+        if self.rag is not None or not self.model.can_score:
+            return []
+        found = []
+        for row in rows:
+            target = row.target.strip()
+            [[log_probability]] = self.model.score([self._chat(row.input)], [target])
+            found.append((-log_probability, self.model.count(target) + 1))  # 1: the token that ends it
+        return found
 
     def _chat(self, given: Input) -> list[dict[str, str]]:
         """The messages for one input, cut to the model's window where it is longer."""
@@ -131,6 +163,8 @@ class TunedPredictor(Predictor):
 
     @classmethod
     def load(cls, folder: Path, report: Reporter = silent) -> Self:
+        if (folder / ENCODER_MANIFEST).is_file():  # an encoder was tuned in this method's name
+            return EncoderPredictor(folder, report)  # type: ignore[return-value]
         return cls(folder, report)
 
 

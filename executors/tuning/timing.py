@@ -111,6 +111,9 @@ def measure(spec: Mapping[str, Any], folder: Path, report: Reporter) -> Timing:
     plan = Plan(**{**spec["plan"], "data": DataSpec(**spec["plan"]["data"])})
     steps = int(spec["steps"])
     params = {**plan.params, "epochs": 1e-9, "min_steps": steps, "checkpoint_steps": steps, "development": 0.0}
+    params |= {"compare": 0, "forgetting": False}
+    unused = ("launch", "processes", "search", "search_minutes")  # this one is timed, as it is
+    params = {name: value for name, value in params.items() if name not in unused}
     rows, labels = _rows(plan, steps, int(spec["answer_tokens"]))
     watch = _Watch(report, time.time() - float(spec["began"]))
     executors.method(plan.executor).build(Job(replace(plan, params=params), rows, labels, folder, watch))

@@ -9,10 +9,12 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from executors.base import Event, Reporter
 from executors.run import versions
 
 OUT = Path(__file__).parent / "out"
@@ -85,6 +87,20 @@ def run_parts(
         print(f"{part} …", file=sys.stderr, flush=True)
         figures += parts[part]()
     return finish("-".join([name, *(only if only != list(groups) else [])]), figures)
+
+
+def told(name: str, every: float = 30.0) -> Reporter:
+    """A reporter that says on stderr how far `name` is, at most once in `every` seconds."""
+    last = time.monotonic()
+
+    def report(event: Event) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            total = f" of {event.total:g}" if event.total else ""
+            print(f"  {name}: {event.stage} {event.done:g}{total} {event.note}", file=sys.stderr, flush=True)
+
+    return report
 
 
 def advisor(*arguments: str, runs: Path) -> str:

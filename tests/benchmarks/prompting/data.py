@@ -78,16 +78,18 @@ def xquad(train_paragraphs: int, test_questions: int, seed: int = 0) -> tuple[Pa
         found += len(train[-1]["paragraphs"])
     ids = [question["id"] for article in articles for p in article["paragraphs"] for question in p["qas"]]
     chosen = set(random.Random(seed).sample(ids, test_questions))
-    test = [_only(article, chosen) for article in articles]
-    return _write_squad("xquad-train", train), _write_squad("xquad-test", test)
+    test = [only(article, chosen) for article in articles]
+    return write_squad("xquad-train", train), write_squad("xquad-test", test)
 
 
-def _only(article: Mapping[str, Any], ids: set[str]) -> dict[str, Any]:
+def only(article: Mapping[str, Any], ids: set[str]) -> dict[str, Any]:
+    """The article with the questions `ids` alone."""
     paragraphs = [{**p, "qas": [q for q in p["qas"] if q["id"] in ids]} for p in article["paragraphs"]]
     return {**article, "paragraphs": [p for p in paragraphs if p["qas"]]}
 
 
-def _write_squad(name: str, articles: list[Any]) -> Path:
+def write_squad(name: str, articles: list[Any]) -> Path:
+    """Articles as a SQuAD file; its path."""
     MADE.mkdir(parents=True, exist_ok=True)
     path = MADE / f"{name}.json"
     path.write_text(json.dumps({"data": articles}, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,132 @@
+"""Small encoders and probes on Banking77 and SST-2, through `run_plan`, beside the floor and peers where they install.
+
+Defaults were chosen on rows of the training files that no draw here learns from; test rows decide nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+from tests.benchmarks.harness import OUT, ROOT, Figure
+from tests.benchmarks.prompting import data
+from tests.benchmarks.tuning.quality import COMMAND, figure, run
+
+A_CLASS = 10
+BANKING_TEST = 1000
+SST2_ROWS = 64
+SST2_TEST = 400
+SEEDS = 5
+VARIANTS = ("head_and_all", "last_layers", "first_frozen", "continued", "scratch", "lora", "ia3", "bottleneck_adapters")
+LANGUAGE = {"model": "language", "layer": "best"}
+PEERS = OUT / "peers-encoders"
+SETFIT = "setfit==1.2.0"
+
+
+def banking10() -> list[Figure]:
+    """Ten rows a class: the encoder and the probe as they come, beside the floor."""
+    train, test = _banking(A_CLASS)
+    tuned = run("banking10", "small_encoder", "classification", train, test)
+    probe = run("banking10-probe", "probe", "classification", train, test)
+    floor = run("banking10-floor", "baseline", "classification", train, test)
+    title = "Banking77, 10 a class"
+    return [
+        figure(f"{title}, small encoder: accuracy", tuned, "accuracy", "banking10", 0.86),
+        figure(f"{title}, probe: accuracy", probe, "accuracy", "banking10", 0.83),
+        figure(f"{title}, floor: accuracy", floor, "accuracy", "banking10"),
+        Figure(f"{title}, small encoder: seconds of training", tuned.seconds["build"], command=COMMAND + "banking10"),
+        Figure(f"{title}, probe: seconds of training", probe.seconds["build"], command=COMMAND + "banking10"),
+    ]
+
+
+def banking_all() -> list[Figure]:
+    """All 10,003 rows."""
+    train, test = _banking(0)
+    tuned = run("banking-all", "small_encoder", "classification", train, test)
+    probe = run("banking-all-probe", "probe", "classification", train, test)
+    title = "Banking77, all rows"
+    return [
+        figure(f"{title}, small encoder: accuracy", tuned, "accuracy", "banking-all", 0.92),
+        figure(f"{title}, probe: accuracy", probe, "accuracy", "banking-all"),
+        Figure(f"{title}, small encoder: seconds of training", tuned.seconds["build"], command=COMMAND + "banking-all"),
+    ]
+
+
+def sst2() -> list[Figure]:
+    """64 rows of SST-2, five draws: what reads sentiment best from so few."""
+    test = data.write_rows("sst2-encoders-test", data.drawn(data.sst2("test"), SST2_TEST))
+    found: dict[str, list[float]] = {"probe on SmolLM2's best layer": [], "probe": [], "small encoder": []}
+    for seed in range(SEEDS):
+        train = data.write_rows(f"sst2-{SST2_ROWS}-{seed}", data.drawn(data.sst2("train"), SST2_ROWS, seed))
+        plans = (("probe", LANGUAGE), ("probe", {}), ("small_encoder", {}))
+        for (method, params), (name, scores) in zip(plans, found.items(), strict=True):
+            result = run(f"sst2-{name.replace(' ', '-')}-{seed}", method, "classification", train, test, params)
+            scores.append(result.scores["accuracy"].value)
+    bars = {"probe on SmolLM2's best layer": 0.75}
+    return [
+        Figure(
+            f"SST-2, 64 rows, mean of {SEEDS} draws, {name}: accuracy",
+            mean(scores),
+            bars.get(name),
+            ">=" if name in bars else "",
+            n=SEEDS * SST2_TEST,
+            interval=(min(scores), max(scores)),
+            command=COMMAND + "sst2",
+        )
+        for name, scores in found.items()
+    ]
+
+
+def encoder_variants() -> list[Figure]:
+    """Every variant on the demo's requests; numbers are in `quality.urgency`."""
+    train, test = ROOT / "knowledge/demo/requests-train.csv", ROOT / "knowledge/demo/requests-test.csv"
+    figures = []
+    for variant in ("setfit", *VARIANTS):
+        found = run(f"encoder-{variant}", "small_encoder", "classification", train, test, {"variant": variant})
+        figures.append(figure(f"variant.small_encoder.{variant}: accuracy", found, "accuracy", "encoder-variants"))
+    return figures
+
+
+def peers() -> list[Figure]:
+    """SetFit on the rows of `banking10` by its own defaults, steps capped: accuracy and seconds."""
+    train, test = _banking(A_CLASS)
+    python = _peer_python()
+    if python is None:
+        print("peers: setfit does not install here: left out", file=sys.stderr)
+        return []
+    call = [str(python), str(Path(__file__).with_name("setfit_peer.py")), str(train), str(test), _encoder_folder()]
+    done = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    about = {"n": told["n"], "peer_version": SETFIT, "command": COMMAND + "peers"}
+    return [
+        Figure("Banking77, 10 a class, SetFit: accuracy", told["accuracy"], **about),
+        Figure("Banking77, 10 a class, SetFit: seconds of training", told["seconds"], **about),
+    ]
+
+
+def _peer_python() -> Path | None:
+    """The interpreter of an environment with the peer, made once; None where it does not install."""
+    python = PEERS / "bin" / "python"
+    if not python.is_file():
+        subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(PEERS)], check=True)
+        done = subprocess.run([str(python), "-m", "pip", "install", "-q", SETFIT], check=False)
+        if done.returncode:
+            return None
+    return python
+
+
+def _encoder_folder() -> str:
+    from executors.models import resolve
+
+    return str(resolve("all-minilm-l6-v2"))
+
+
+def _banking(a_class: int) -> tuple[Path, Path]:
+    """Training rows, `a_class` of each intent (0: all), and the test rows."""
+    rows = data.banking77("train")
+    chosen = data.few_a_class(rows, a_class, seed=0) if a_class else rows
+    train = data.write_rows(f"banking77-encoders-{a_class or 'all'}", chosen)
+    return train, data.write_rows(f"banking77-{BANKING_TEST}", data.drawn(data.banking77("test"), BANKING_TEST))

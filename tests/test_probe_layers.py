@@ -1,0 +1,168 @@
+"""Probes on a model's layers: which layer is chosen, what a layer's vectors are, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from executors.base import DataSpec, Input, Job, Plan, Row, UserError, silent
+from executors.layer_choice import Scaling, class_losses, number_losses
+from executors.layers import open_layers
+from executors.probe import Head, ProbeExecutor, ProbePredictor, assign_folds
+from tests.test_encoder import ROWS
+from tests.tiny import write_tiny, write_tiny_encoder
+
+TEXTS = ["I like it", "a much longer text than the other one, with a comma", "no"]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_tiny_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_tiny(tmp_path_factory.mktemp("language"))
+
+
+Build = Callable[..., ProbePredictor]
+
+
+@pytest.fixture
+def build(tmp_path: Path, encoder: str, language: str) -> Build:
+    def call(rows: Sequence[Row] = ROWS, task: str = "classification", **params: Any) -> ProbePredictor:
+        (tmp_path / "work").mkdir(exist_ok=True)
+        labels = tuple(sorted({row.target for row in rows})) if task == "classification" else ()
+        plan = Plan("probe", task, DataSpec("x.csv"), embedder=encoder, model=language, params=params)
+        return ProbeExecutor().build(Job(plan, tuple(rows), labels, tmp_path / "work"))
+
+    return call
+
+
+# -- a layer's vectors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("encoder", "mean"), ("encoder", "cls"), ("language", "last")])
+def test_a_layer_alone_gives_what_it_gives_among_all(encoder: str, language: str, kind: Any, pooling: Any) -> None:
+    model = open_layers(encoder if kind == "encoder" else language, kind, pooling)
+    every = model.every(TEXTS)
+    assert every.shape == (3, model.depth, 32)
+    for layer in range(model.depth):
+        alone = model.at(layer).embed(TEXTS)
+        assert np.array_equal(alone, every[:, layer])
+        one_by_one = np.concatenate([model.embed([text]) for text in TEXTS])
+        assert np.allclose(alone, one_by_one, atol=1e-5)
+
+
+def test_layers_are_those_of_the_model(language: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(language), AutoTokenizer.from_pretrained(language)
+    with torch.no_grad():
+        states = model(**tokenizer(TEXTS[1], return_tensors="pt"), output_hidden_states=True).hidden_states
+    ours = open_layers(language, "language", "last").every([TEXTS[1]])[0]
+    assert np.allclose(ours, [state[0, -1].numpy() for state in states], atol=1e-6)
+    mean = open_layers(language, "language", "mean").every([TEXTS[1]])[0]
+    assert np.allclose(mean, [state[0].mean(0).numpy() for state in states], atol=1e-6)
+
+
+def test_an_empty_text_has_a_vector(language: str) -> None:
+    assert np.isfinite(open_layers(language, "language", "last").every(["", "a"])).all()
+
+
+# -- the choice --------------------------------------------------------------------------------------------
+
+
+def test_the_layer_that_knows_the_classes_is_found() -> None:
+    chance = np.random.default_rng(0)
+    classes = np.arange(40) % 2
+    features = chance.normal(size=(40, 5, 8)).astype(np.float32)
+    features[:, 3, 2] += 4 * classes
+    losses = class_losses(features, classes, assign_folds(classes, 5, 0), silent)
+    assert losses.argmin() == 3
+    assert losses[3] < 0.5 * np.delete(losses, 3).min()
+
+
+def test_the_layer_that_knows_the_number_is_found() -> None:
+    chance = np.random.default_rng(0)
+    values = chance.normal(size=40)
+    features = chance.normal(size=(40, 5, 8)).astype(np.float32)
+    features[:, 1, 2] = values
+    losses = number_losses(features, values, silent)
+    assert losses.argmin() == 1
+    assert losses[1] < 0.1
+    assert np.delete(losses, 1).min() > 0.5
+
+
+def test_without_rows_to_hold_out_no_layer_has_a_loss() -> None:
+    features = np.ones((2, 3, 4), np.float32)
+    assert np.isinf(class_losses(features, np.array([0, 1]), np.array([-1, -1]), silent)).all()
+
+
+def test_scaling_is_folded_into_the_head() -> None:
+    chance = np.random.default_rng(0)
+    vectors = (chance.normal(size=(30, 6)) * [1, 1000, 1, 1, 1, 0] + 5).astype(np.float32)
+    scaling, head = Scaling.of(vectors), Head(np.ones((2, 6), np.float32), np.array([1.0, 2.0], np.float32))
+    assert np.isfinite(scaling(vectors)).all()
+    assert np.allclose(scaling.folded(head).outputs(vectors), head.outputs(scaling(vectors)), atol=1e-3)
+    assert np.linalg.norm(scaling(vectors), axis=1).mean() == pytest.approx(1, abs=0.15)
+
+
+# -- the probe -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("params", [{"layer": "best"}, {"layer": 2, "pooling": "cls"}, {"model": "language"}])
+def test_a_probe_on_a_layer_answers_the_same_once_saved(build: Build, tmp_path: Path, params: dict[str, Any]) -> None:
+    predictor = build(**params)
+    asked = [row.input for row in ROWS] + [Input("")]
+    before = predictor.predict(asked)
+    right = sum(p.text == row.target for p, row in zip(before, ROWS, strict=False))
+    assert right >= 18
+    (tmp_path / "artifact").mkdir()
+    predictor.save(tmp_path / "artifact")
+    assert ProbePredictor.load(tmp_path / "artifact").predict(asked) == before
+
+
+def test_the_choice_is_kept_with_what_it_was_made_by(build: Build) -> None:
+    about = build(layer="best").about
+    losses = about["layers"]["values"]
+    assert len(losses) == 5
+    assert losses[str(about["layer"])] == min(losses.values())
+    assert build(layer=1).about["layer_by"] == "given"
+
+
+def test_a_number_by_a_layer_stays_within_its_training_rows(build: Build) -> None:
+    rows = [replace(row, targets=(str(len(row.input.text)),)) for row in ROWS]
+    found = [float(p.text) for p in build(rows, "regression", layer="best").predict([row.input for row in rows])]
+    lengths = [float(row.target) for row in rows]
+    assert min(lengths) <= min(found) <= max(found) <= max(lengths)
+    assert np.corrcoef(found, lengths)[0, 1] > 0.5
+
+
+def test_a_layer_that_is_not_there(build: Build) -> None:
+    with pytest.raises(UserError, match=r"params\.layer: 9 of a model with layers 0 to 4"):
+        build(layer=9)
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"layer": -1}, "must be 0 or more"),
+        ({"pooling": "last"}, "'last' has no meaning with model=encoder"),
+        ({"model": "language", "pooling": "cls"}, "'cls' has no meaning with model=language"),
+    ],
+)
+def test_values_that_do_not_go_together(params: dict[str, Any], told: str) -> None:
+    plan = Plan("probe", "classification", DataSpec("x.csv"), params=params)
+    assert told in ProbeExecutor().check(plan)[0].message
+
+
+def test_the_layers_of_a_model_behind_an_endpoint() -> None:
+    plan = Plan("probe", "classification", DataSpec("x.csv"), model="openai:gpt-x", params={"model": "language"})
+    assert any("behind an endpoint" in fault.message for fault in ProbeExecutor().check(plan))
