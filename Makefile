@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval clean
+.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning clean
 
 demo: .venv/ready
 	$(BIN)/advisor fetch
@@ -25,7 +25,7 @@ format: .venv/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval
+bench: bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning
 
 bench-main: .venv/ready-dev
 	$(BIN)/advisor fetch
@@ -48,6 +48,14 @@ bench-retrieval: .venv/ready-dev
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --upgrade \
 	  --target tests/benchmarks/out/peers-retrieval txtai==9.14.0 msgpack==1.2.4
 	$(BIN)/python -m tests.benchmarks.bench_retrieval
+
+# TRL is measured beside ours, with the same torch and transformers: in an environment of its own.
+bench-tuning: .venv/ready-dev
+	$(BIN)/advisor fetch
+	$(PYTHON) -m venv tests/benchmarks/out/peers-tuning
+	tests/benchmarks/out/peers-tuning/bin/python -m pip install --disable-pip-version-check --quiet \
+	  -c constraints.txt trl==1.16.0 peft
+	$(BIN)/python -m tests.benchmarks.bench_tuning
 
 clean:
 	rm -rf .venv runs tests/benchmarks/out

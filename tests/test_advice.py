@@ -89,9 +89,9 @@ def test_a_reader_is_tuned_where_tuning_follows_retrieval() -> None:
 @pytest.mark.parametrize(
     ("per_class", "similarity", "expected"),
     [
-        (15, "low", "setfit"),
-        (16, "low", "first_frozen"),
-        (16, "high", "last_layers"),
+        (7, "low", "setfit"),
+        (8, "low", "first_frozen"),
+        (8, "high", "last_layers"),
         (63, "medium", "last_layers"),
         (64, "medium", "head_and_all"),
         (64, "low", "continued"),

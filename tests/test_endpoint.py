@@ -594,7 +594,7 @@ def test_a_run_stops_at_the_cap_and_goes_on_with_a_larger_one(
     lines = ["text,target", *(f"item {n},re: item {n}" for n in range(60))]
     Path("rows.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     server.server.behaviour = billed(prompt_tokens=100, completion_tokens=100)  # $0.20 each
-    prices = ("--endpoint", "price_input=1000", "--endpoint", "price_output=1000")
+    prices = ("--endpoint", "price_input=1000", "--endpoint", "price_output=1000", "--endpoint", "timeout=10")
     code, said, folder = run(advisor, plan, *prices, "--max-cost", "1.5")
     assert code == 1
     assert "spend cap reached" in said

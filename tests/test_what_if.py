@@ -60,7 +60,7 @@ def test_the_new_decision_stands_beside_the_old_one(run: str, advisor: Advisor) 
     assert "not yet → recommended" in out
     assert "– labelled_examples = 200 < 500" in out
     assert "The steps would be" in out
-    assert f"$ advisor run {run} --method peft --data FILE" in out
+    assert f"$ advisor run {run} --method rag+peft --data FILE" in out
 
 
 def test_the_same_in_chinese(run: str, advisor: Advisor) -> None:

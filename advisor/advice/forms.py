@@ -13,7 +13,7 @@ FEW_SHOTS = 50  # labelled examples; from here on demonstrations are chosen for 
 MANY_SHOTS = 300  # labelled examples that fill a long window usefully
 LONG_WINDOW = 100_000  # tokens that hold some hundred demonstrations
 MANY_CLASSES = 20  # where accuracy goes on rising with the number of demonstrations
-CONTRASTIVE_BELOW = 16  # labels a class; from here on plain tuning of a part of the layers has enough to go by
+CONTRASTIVE_BELOW = 8  # labels a class; from here on a plain head that begins as a probe did as well where measured
 LORA_BYTES, LORA_SPARE_GB = 2.2, 2.0  # bfloat16 base and adapters; more memory than 4 bit needs
 TUNED_READERS = frozenset({"peft", "full", "preference"})
 
