@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import shutil
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +20,7 @@ from executors.models.adapters import save_adapter, virtual_tokens
 from executors.models.four_bit import four_bit_problems
 from executors.targets import numbers
 from executors.tuning.aftermath import Watch
+from executors.tuning.checkpoints import appearing_whole
 from executors.tuning.encoder.executor import tune_as
 from executors.tuning.encoder.names import is_encoder, task_problems
 from executors.tuning.grounded import grounded_material, keep_index, reading_problems
@@ -114,7 +113,7 @@ class TuningExecutor(Executor):
             trained_share=round(trained_share(model), 6),
         )
         job.report(Event("save"))
-        with _appearing_whole(finished) as folder:
+        with appearing_whole(finished) as folder:
             end_by_tokenizer(model, tokenizer)
             self.write(folder, job.plan.model, model, tokenizer)
             describe(folder, about, tokenizer, len(job.rows))
@@ -195,13 +194,3 @@ def row_limit(params: TuningParams, model: Any) -> int:
     """Tokens a row may have: as asked, within the model's positions."""
     window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return min(params.max_length, window - virtual_tokens(model)) if window else params.max_length
-
-
-@contextmanager
-def _appearing_whole(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes `folder` once everything is in it."""
-    unfinished = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    yield unfinished
-    unfinished.rename(folder)

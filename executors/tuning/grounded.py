@@ -75,7 +75,9 @@ def reading_problems(plan: Plan, params: TuningParams) -> list[Problem]:
         )
         hint = "give them with --docs DIR, or name a finished rag run with params.retriever"
         problems.append(Problem("params.passages: there are no documents to find passages in", hint, zh))
-    return problems + _retriever_problems(params)
+    from executors.retriever.earlier import earlier_problems
+
+    return problems + earlier_problems(params.retriever)
 
 
 def _value_problems(params: AnsweringParams) -> list[Problem]:
@@ -92,31 +94,6 @@ def _value_problems(params: AnsweringParams) -> list[Problem]:
         zh = Problem("params.retriever：只在 params.passages 大于 0 时才有意义", "params.passages=3")
         problems.append(Problem("params.retriever: has no meaning without params.passages", "params.passages=3", zh))
     return problems
-
-
-def _retriever_problems(params: AnsweringParams) -> list[Problem]:
-    if not params.retriever:
-        return []
-    try:
-        _artifact(params.retriever)
-    except UserError as error:
-        return [error.problem]
-    return []
-
-
-def _artifact(run: str) -> Path:
-    """The folder of a finished RAG with its index. Raises `UserError` where `run` is none."""
-    from executors.runs import find_run
-
-    folder = find_run(run)
-    for place in (folder, folder / "artifact"):
-        if (place / SPEC).is_file() and (place / INDEX).is_dir():
-            return place
-    raise UserError(
-        f"params.retriever: '{run}' holds no finished index",
-        "name a finished run of rag, or leave it out: the documents are indexed",
-        Problem(f"params.retriever：“{run}”中没有建好的索引", "请指定一个已完成的 rag 运行，或去掉它：将为文档建索引"),
-    )
 
 
 # -- material ------------------------------------------------------------------------------------------
@@ -318,10 +295,11 @@ def _retrieval(job: Job, params: AnsweringParams, model: LanguageModel) -> Any:
 def _given(job: Job, params: AnsweringParams, folder: Path) -> tuple[Any, Any]:
     """Index and way to search of a finished run, brought up to date with the documents."""
     from executors.models import load_embedder
+    from executors.retriever.earlier import earlier_artifact
     from executors.retriever.index import read_manifest, sync
     from executors.retriever.params import read_setup
 
-    artifact = _artifact(params.retriever)
+    artifact = earlier_artifact(params.retriever)
     if not (folder / INDEX).is_dir():
         shutil.copytree(artifact / INDEX, folder / f"{INDEX}.tmp", dirs_exist_ok=True)
         (folder / f"{INDEX}.tmp").rename(folder / INDEX)

@@ -15,14 +15,14 @@ from __future__ import annotations
 import json
 import random
 import statistics
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from executors.base import Job, Plan, Problem, Row, Text, UserError, parse_params, write_json
 from executors.messages import TEXT_TASKS
+from executors.tuning.checkpoints import appearing_whole
 from executors.tuning.executor import PeftExecutor, row_limit
 from executors.tuning.material import Material
 from executors.tuning.paired import Likelihood, PairBatcher, PairLoss, TokenPair, TokenPairs, encode_pairs
@@ -244,20 +244,11 @@ def _imitate(
         folder = job.folder / f"{IMITATED}-checkpoints"
         settings = replace(params, learning_rate=rate)
         train(model, material, settings, choose_device(), job.plan.seed, folder, job.report)
-        with _whole(done) as unfinished:
+        with appearing_whole(done) as unfinished:
             model.save_pretrained(unfinished, save_embedding_layers=False)
         shutil.rmtree(folder)
     else:
         _put_back(model, done)
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder that appears once everything is in it."""
-    unfinished = folder.with_name(f"{folder.name}.tmp")
-    unfinished.mkdir(exist_ok=True)
-    yield unfinished
-    unfinished.rename(folder)
 
 
 def _put_back(model: Any, folder: Path) -> None:

@@ -7,9 +7,6 @@ within a text (extraction), encoders in 8 bits.
 from __future__ import annotations
 
 import gc
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +16,7 @@ from executors.models import alias_of, choose_device, name_problems, resolve, we
 from executors.models.device import prepare_torch, prepare_transformers
 from executors.models.folder import INT8_WEIGHTS
 from executors.targets import numbers
+from executors.tuning.checkpoints import appearing_whole
 from executors.tuning.encoder.names import TASKS
 from executors.tuning.encoder.params import (
     ADAPTERS,
@@ -112,7 +110,7 @@ def _tune(job: Job, name: str, given: EncoderParams, finished: Path) -> None:
         stages=stages,
     )
     job.report(Event("save"))
-    with _appearing_whole(finished) as unfinished:
+    with appearing_whole(finished) as unfinished:
         _write(unfinished, folder, network, setting, name)
         write_encoder(unfinished, about, log)
 
@@ -232,13 +230,3 @@ def _write(folder: Path, base: Path, network: EncoderNetwork, setting: Setting, 
         head, network = network.head, open_network(base, setting.device.kind)
         network.head = head
     network.save(folder / ENCODER)
-
-
-@contextmanager
-def _appearing_whole(folder: Path) -> Iterator[Path]:
-    """A folder to write to, which becomes `folder` once everything is in it."""
-    unfinished = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    yield unfinished
-    unfinished.rename(folder)

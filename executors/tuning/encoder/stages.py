@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from executors.base import Problem, Reporter, UserError
 from executors.models import Device
 from executors.probe import Head, fit_logistic, fit_ridge
+from executors.tuning.checkpoints import appearing_whole
 from executors.tuning.encoder.network import EncoderNetwork, open_network
 from executors.tuning.encoder.params import ADAPTERS, EncoderParams
 from executors.tuning.encoder.rows import (
@@ -184,12 +185,10 @@ def _train(model: Any, material: Material, params: EncoderParams, setting: Setti
 
 def _keep(network: EncoderNetwork, folder: Path, log: Log | None = None) -> None:
     """Save the encoder a stage made; the folder appears whole or not at all."""
-    unfinished = folder.with_name(f"{folder.name}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    network.save(unfinished)
     kept: dict[str, Any] = {"log": log or [], "notes": log.notes if log else ()}
-    (unfinished / "log.json").write_text(json.dumps(kept), encoding="utf-8")
-    unfinished.rename(folder)
+    with appearing_whole(folder) as unfinished:
+        network.save(unfinished)
+        (unfinished / "log.json").write_text(json.dumps(kept), encoding="utf-8")
 
 
 def _read_log(folder: Path) -> Log | None:
