@@ -106,6 +106,14 @@ def test_more_rows_than_are_compared_still_do_not_stand_on_both_sides(monkeypatc
     assert find_leaks(development, train) == frozenset()
 
 
+def test_rows_too_many_to_be_compared_with_each_other_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("executors.tuning.cleaning.COMPARED", 3)
+    rows = tuple(Row(str(n), Input(f"the order of customer {n} is late"), ("late",)) for n in range(4))
+    sides = training_sides(Job(Plan("peft", "generation", DataSpec("x.csv")), rows, (), tmp_path), TuningParams())
+    assert any("4 training rows are too many to compare each with every other (up to 3" in n["en"] for n in sides.notes)
+    assert not [one for one in sides.left_out if one.reason == "near_duplicate"]
+
+
 def test_rows_of_one_template_are_split_all_the_same_and_that_is_said() -> None:
     given = [Row(str(n), Input(f"please send it back to me now, order number {n}"), (f"{n % 2}",)) for n in range(60)]
     train, development = split_development(given, 6, 0, "classification")

@@ -46,7 +46,7 @@ def training_sides(job: Job, params: TuningParams) -> Sides:
         *watched_note(len(sides[1]), len(sides[0]) + len(sides[1])),
         *(_turns_note(rows, sum(map(len, turned))) if answers else ()),
         *_leak_note(leaks, sum(map(len, turned))),
-        *_near_note(doubtful, len(job.rows)),
+        *(_near_note(doubtful, len(job.rows)) if near is not None else _uncompared_note(len(job.rows))),
         *development_notes(sides[0], sides[1], job.plan.task),
     )
     return Sides(tuple(sides[0]), tuple(sides[1]), (*leaks, *doubtful), notes)
@@ -159,6 +159,16 @@ def _near_note(doubtful: Sequence[LeftOut], rows: int) -> tuple[Text, ...]:
         {
             "en": f"{count:,} of {rows:,} training rows nearly equal another one and were left out",
             "zh": f"{rows:,} 行训练数据中有 {count:,} 行与其他行几乎相同，已去掉",
+        },
+    )
+
+
+def _uncompared_note(rows: int) -> tuple[Text, ...]:
+    return (
+        {
+            "en": f"{rows:,} training rows are too many to compare each with every other (up to {COMPARED:,} are): rows "
+            "that nearly equal another one are neither listed nor left out",
+            "zh": f"训练数据有 {rows:,} 行，超过逐对比较的上限 {COMPARED:,} 行：近似重复的行既未列出也未去掉",
         },
     )
 
