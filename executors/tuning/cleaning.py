@@ -166,8 +166,8 @@ def _near_note(doubtful: Sequence[LeftOut], rows: int) -> tuple[Text, ...]:
 def _uncompared_note(rows: int) -> tuple[Text, ...]:
     return (
         {
-            "en": f"{rows:,} training rows are too many to compare each with every other (up to {COMPARED:,} are): rows "
-            "that nearly equal another one are neither listed nor left out",
+            "en": f"{rows:,} training rows are too many to compare each with every other (up to {COMPARED:,} are): "
+            "rows that nearly equal another one are neither listed nor left out",
             "zh": f"训练数据有 {rows:,} 行，超过逐对比较的上限 {COMPARED:,} 行：近似重复的行既未列出也未去掉",
         },
     )
