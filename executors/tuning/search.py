@@ -1,8 +1,7 @@
 """Choosing a training's parameters on the training side, before the training itself: see `trials` for how.
 
 Held-out rows take no part: a method never sees them. What was tried lies in `search/` in the job's folder, and a search
-that was interrupted goes on. Not covered: encoders, and trainings in several
-processes (see `launch`).
+that was interrupted goes on. Not covered: encoders, and trainings in several processes (see `launch`).
 """
 
 from __future__ import annotations

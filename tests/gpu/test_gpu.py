@@ -11,25 +11,11 @@ import pytest
 import executors
 from executors.base import DataSpec, Input, Job, Plan, Row
 from executors.models import choose_device
-from executors.models.device import prepare_torch
-from tests.tiny import write_tiny
 
 LABELS = ("billing", "returns")
 ROWS = tuple(
     Row(str(n), Input(f"{'charged twice' if n % 2 else 'send it back'} {n}"), (LABELS[1 - n % 2],)) for n in range(12)
 )
-
-
-@pytest.fixture(autouse=True)
-def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not prepare_torch().cuda.is_available():
-        pytest.skip("no GPU here: torch.cuda.is_available() is False")
-    monkeypatch.setenv("ADVISOR_DEVICE", "cuda")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
 def _plan(method: str, model: str, **params: object) -> Plan:

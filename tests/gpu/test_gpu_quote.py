@@ -36,13 +36,6 @@ ANSWER = 0.2  # share of a row that is trained on
 NEEDED_GB = {"1b": 30, "8b": 60}
 
 
-@pytest.fixture(autouse=True)
-def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not prepare_torch().cuda.is_available():
-        pytest.skip("no GPU here: torch.cuda.is_available() is False")
-    monkeypatch.setenv("ADVISOR_DEVICE", "cuda")
-
-
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "recomputed"])
 @pytest.mark.parametrize(("size", "method", "batch", "length"), [
     ("1b", "peft", 4, 512), ("1b", "full", 4, 512), ("1b", "peft", 1, 1024), ("1b", "full", 1, 1024),

@@ -6,37 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from executors.base import Problem
 from executors.tuning.params import FullParams, PeftParams, TuningParams, check_params, read_params
+from executors.tuning.params import Variant as PeftVariant
 
-ADAPTERS = (
-    "lora",
-    "rslora",
-    "dora",
-    "qlora",
-    "ia3",
-    "prompt_tuning",
-    "prefix_tuning",
-    "bottleneck_adapters",
-)
-Variant = Literal[
-    "setfit",
-    "head_and_all",
-    "last_layers",
-    "first_frozen",
-    "scratch",
-    "continued",
-    "lora",
-    "rslora",
-    "dora",
-    "qlora",
-    "ia3",
-    "prompt_tuning",
-    "prefix_tuning",
-    "bottleneck_adapters",
-]
+ADAPTERS: tuple[str, ...] = get_args(PeftVariant)
+Variant = Literal["setfit", "head_and_all", "last_layers", "first_frozen", "scratch", "continued"] | PeftVariant
 
 CONTRASTIVE_BELOW = 8  # rows a class, see `chosen_variant`
 WATCHED_FROM = 20  # rows a class; below, each is worth more as a training row than in a curve
