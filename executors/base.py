@@ -236,6 +236,11 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        if all(typing.get_origin(part) is typing.Literal for part in parts):
+            return _type_name(typing.Literal[tuple(value for part in parts for value in typing.get_args(part))])
+        return " or ".join(map(_type_name, parts))
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(hint)))
     kind = typing.get_origin(hint) or hint

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import executors
-from executors.base import DataSpec, Event, Input, Job, Plan, Prediction, Row, UserError
+from executors.base import DataSpec, Event, Input, Job, Plan, Prediction, Row, UserError, parse_params
 from executors.tuning.encoder import EncoderParams, EncoderPredictor, SmallEncoderExecutor
 from executors.tuning.encoder.params import check_encoder_params, chosen_variant, resolved
 from executors.tuning.encoder.rows import TextRow, groups, masked
@@ -330,3 +330,10 @@ def test_an_encoder_writes_no_text(tiny: str) -> None:
 def test_a_language_model_is_no_encoder() -> None:
     plan = Plan("small_encoder", "classification", DataSpec("x.csv"), embedder="smollm2-135m-instruct")
     assert "writes text" in SmallEncoderExecutor().check(plan)[0].message
+
+
+def test_a_misspelt_variant_is_told_every_one_there_is() -> None:
+    _, (problem,) = parse_params(EncoderParams, {"variant": "setfitt"})
+    assert problem.message.startswith("params.variant: expected one of 'setfit', 'head_and_all'")
+    assert "'bottleneck_adapters', got 'setfitt'" in problem.message
+    assert parse_params(EncoderParams, {"learning_rate": "high"})[1][0].message.endswith("expected float, got 'high'")
