@@ -112,6 +112,10 @@ def _rows_of_plan(plan: Plan) -> tuple[DataProfile, Rows]:
     if plan.data.folds:  # every row is scored once
         every = data.train + data.test
         data = replace(data, train=every - every // plan.data.folds, test=every)
+    if plan.data.rows or plan.data.scored:
+        limits = ((data.train, plan.data.rows), (data.test, plan.data.scored))
+        train, test = (min(have, most) if most else have for have, most in limits)
+        data = replace(data, train=train, test=test)
     return data, rows_of(data, measure_documents(plan.docs).tokens if plan.docs else 0)
 
 

@@ -186,6 +186,8 @@ class DataSpec:
     columns: Mapping[str, str] = field(default_factory=dict)
     held_out: float = 0.2  # share set apart for scoring where no test file is given
     folds: int = 0  # of a cross-validation, in which every row is scored once; 0: none
+    rows: int = 0  # of the training side, at most, see `executors.data.drawing`; 0: all
+    scored: int = 0  # held-out rows scored, at most; 0: all. More of them later do not make another run
 
 
 @dataclass(frozen=True)
@@ -386,6 +388,7 @@ class Result:
     classes: Mapping[str, ClassScore] = field(default_factory=dict)  # of a classification, by name
     rows: Mapping[str, int] = field(default_factory=dict)  # train, test, and what was left out, by reason
     seconds: Mapping[str, float] = field(default_factory=dict)  # build, predict
+    latency: Mapping[str, float] = field(default_factory=dict)  # p50 and p95, seconds of single answers; n of them
     peak_memory_mb: float | None = None
     device: str = ""
     device_reason: Text = field(default_factory=dict)

@@ -177,24 +177,26 @@ def chain_stamp(chain: Chain) -> str:
 # -- the work ------------------------------------------------------------------------------------------
 
 
-def run_chain(chain: Chain, folder: Path, report: Reporter = silent, again: str = "") -> Result:
+def run_chain(chain: Chain, folder: Path, report: Reporter = silent, again: str = "", timed: int = 0) -> Result:
     """Run every stage in its folder within `folder`; what is done is not done again. The chain's result.
 
-    `again`: as of `run_plan`. Raises `UserError` as that does, and `KeyboardInterrupt` with all stages that were done
-    kept.
+    `again` and `timed`: as of `run_plan`, the latter for the stage that answers. Raises `UserError` as that does, and
+    `KeyboardInterrupt` with all stages that were done kept.
     """
     problems = check_chain(chain)
     if problems:
         raise UserError.of(problems)
     for stage in chain.stages:
-        run_stage(chain, stage, folder, report, again)
+        run_stage(chain, stage, folder, report, again, timed if stage.name == chain.final else 0)
     return finish(chain, folder)
 
 
-def run_stage(chain: Chain, stage: Stage, folder: Path, report: Reporter = silent, again: str = "") -> Result:
+def run_stage(
+    chain: Chain, stage: Stage, folder: Path, report: Reporter = silent, again: str = "", timed: int = 0
+) -> Result:
     """Run one stage, those before it being done. One that is broken off leaves word of it in the chain's folder."""
     try:
-        result = run_plan(bound(stage, chain, folder), folder / stage.name, report, again)
+        result = run_plan(bound(stage, chain, folder), folder / stage.name, report, again, timed)
     except BaseException:
         broken = read_result(folder / stage.name)
         if broken is not None and broken.status != "done" and not (folder / "artifact").is_dir():

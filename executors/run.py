@@ -18,6 +18,7 @@ import json
 import math
 import re
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +51,7 @@ from executors.base import (
     write_json,
 )
 from executors.data import Dataset, load_dataset
+from executors.data.drawing import draw
 from executors.data.folds import check_folds, split_folds
 from executors.data.left_out import FILE as LEFT_OUT
 from executors.data.left_out import read_left_out, write_left_out
@@ -61,7 +63,9 @@ from executors.models.tuned import tuned_run
 
 TRIAGE = "triage.json"
 PROCESS_STATUS = Path("/proc/self/status")
+CLEAR_REFS = Path("/proc/self/clear_refs")
 SURPRISED = 32  # rows, at most, whose right answers a language model is asked the likelihood of
+LEAST_TIMED = 3  # single answers of which a median is told
 CHUNK = 64  # rows predicted between two writes: what a kill loses at most
 RUN_PARAMS = ("retriever",)  # parameters of methods that name a finished run
 FILE_PARAMS = ("demonstrations", "schema")  # parameters of methods that name a file
@@ -93,10 +97,11 @@ def check_plan(plan: Plan) -> list[Problem]:
     return problems + executor.check(plan)
 
 
-def run_plan(plan: Plan, folder: Path, report: Reporter = silent, again: str = "") -> Result:
+def run_plan(plan: Plan, folder: Path, report: Reporter = silent, again: str = "", timed: int = 0) -> Result:
     """Run `plan` in `folder` and return its scored result; a run that is done is not done again.
 
     `again`: the command that goes on, told where work on an endpoint is broken off; else `advisor run` with the folder.
+    `timed`: held-out rows that are answered one at a time, for `Result.latency`.
     Raises `UserError` for what a user can fix, before or during the work; a failure during the work is recorded.
     """
     problems = check_plan(plan)
@@ -104,14 +109,15 @@ def run_plan(plan: Plan, folder: Path, report: Reporter = silent, again: str = "
         raise UserError.of(problems)
     dataset = load_dataset(plan.data, plan.task, plan.seed)
     stamp = fingerprint(plan)
-    done = read_result(folder)
-    if done and done.status == "done" and read_stamp(folder) == stamp:
+    done = read_result(folder) if read_stamp(folder) == stamp else None
+    if done and done.status == "done" and done.rows["test"] >= len(scored_rows(dataset, plan)):
         return done
     started = Result(
         executor=plan.executor,
         task=plan.task,
         status="interrupted",
-        rows=_counts(dataset),
+        rows=_counts(dataset, plan),
+        latency=done.latency if done else {},
         notes=dataset.notes,
         seed=plan.seed,
         params=resolved_params(plan),
@@ -119,12 +125,12 @@ def run_plan(plan: Plan, folder: Path, report: Reporter = silent, again: str = "
         started=now(),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    if done and read_stamp(folder) == stamp:
+    if done and done.status != "done":
         started = replace(started, notes=(*started.notes, RESUMED))
     _start_over_unless(stamp, folder)
     again = again or f"advisor run {folder.name}"
     with spending(read_limits(plan.endpoint), folder / LEDGER, again) as spent, _recording(folder, started, spent):
-        result = _work(plan, dataset, stamp, folder, started, report, spent)
+        result = _work(plan, dataset, stamp, folder, started, report, spent, timed)
     write_json(folder / "result.json", result)
     shutil.rmtree(folder / "work", ignore_errors=True)
     return result
@@ -144,15 +150,29 @@ def _recording(folder: Path, started: Result, spent: Session) -> Iterator[None]:
         raise
 
 
-def _counts(dataset: Dataset) -> dict[str, int]:
+def scored_rows(dataset: Dataset, plan: Plan) -> tuple[Row, ...]:
+    """The held-out rows that the plan is scored on."""
+    return tuple(draw(dataset.test, plan.data.scored, plan.seed, plan.task))
+
+
+def _counts(dataset: Dataset, plan: Plan) -> dict[str, int]:
     """Rows of both sides, what was left out by reason, and held-out rows that are but drafts."""
     drafts = {"drafted": dataset.drafted} if dataset.drafted else {}
-    return {"train": len(dataset.train), "test": len(dataset.test), **dataset.removed, **drafts}
+    sides = {"train": len(dataset.train), "test": len(scored_rows(dataset, plan))}
+    return {**sides, **dataset.removed, **drafts}
 
 
 def _work(
-    plan: Plan, dataset: Dataset, stamp: str, folder: Path, started: Result, report: Reporter, spent: Session
+    plan: Plan,
+    dataset: Dataset,
+    stamp: str,
+    folder: Path,
+    started: Result,
+    report: Reporter,
+    spent: Session,
+    timed: int,
 ) -> Result:
+    forget_peak_memory()
     begin = time.perf_counter()
     pooled = _across_folds(plan, dataset, stamp, folder, report) if plan.data.folds else {}
     if _artifact_stamp(folder) != stamp:
@@ -160,19 +180,22 @@ def _work(
         _build(plan, learnt, stamp, folder, report)
     built = time.perf_counter()
     predictor = open_predictor(folder, report)
+    test, path = scored_rows(dataset, plan), folder / "predictions.jsonl"
+    latency: Mapping[str, float] = {}
     if plan.data.folds:
-        predictions = [pooled[row.id] for row in dataset.test]
-        write_predictions(folder / "predictions.jsonl", pooled)
+        predictions = [pooled[row.id] for row in test]
+        write_predictions(path, pooled)
     else:
-        predictions = _predict(predictor, dataset.test, folder / "predictions.jsonl", report, chunk_of(plan))
+        latency = _time_answers(predictor, test[:timed], path)
+        predictions = _predict(predictor, test, path, report, chunk_of(plan))
     predicted = time.perf_counter()
     from executors.metrics import class_scores, score
 
-    metric, scores = score(plan.task, dataset.test, predictions)
+    metric, scores = score(plan.task, test, predictions)
     by_fold = _by_fold(plan, dataset, pooled, metric) if pooled else ()
-    classes = class_scores(dataset.test, predictions) if plan.task == "classification" else {}
-    scores |= _perplexity(predictor, plan.task, dataset.test) if not plan.data.folds else {}
-    _examine(predictor, dataset.test, predictions, folder)
+    classes = class_scores(test, predictions) if plan.task == "classification" else {}
+    scores |= _perplexity(predictor, plan.task, test) if not plan.data.folds else {}
+    _examine(predictor, test, predictions, folder)
     elsewhere = spent.used and "torch" not in sys.modules  # a model behind an endpoint, and none here
     device, reason = ("", {}) if elsewhere else _device(executors.method(plan.executor))
     return replace(
@@ -182,6 +205,7 @@ def _work(
         scores=scores,
         classes=classes,
         seconds={"build": round(built - begin, 2), "predict": round(predicted - built, 2)},
+        latency=latency or started.latency,
         peak_memory_mb=peak_memory_mb(),
         device=device,
         device_reason=reason,
@@ -303,6 +327,27 @@ def read_about(folder: Path) -> dict[str, Any]:
 # -- predictions that survive a kill -------------------------------------------------------------------
 
 
+def _time_answers(predictor: Predictor, rows: Sequence[Row], path: Path) -> dict[str, float]:
+    """Answer these rows one at a time: the median and the 95th percentile of seconds, and how many were timed.
+
+    They are kept as any answers are; the first is not counted, as it loads and compiles. Empty where too few are still
+    to be answered.
+    """
+    done = read_predictions(path)
+    seconds = []
+    with path.open("a", encoding="utf-8") as out:
+        for row in (row for row in rows if row.id not in done):
+            begin = time.perf_counter()
+            prediction = predictor.predict([row.input])[0]
+            seconds.append(time.perf_counter() - begin)
+            out.write(_line(row.id, prediction))
+            out.flush()
+    if len(seconds) < LEAST_TIMED:
+        return {}
+    twentieths = statistics.quantiles(seconds[1:], n=20, method="inclusive")
+    return {"p50": twentieths[9], "p95": twentieths[18], "n": len(seconds) - 1}
+
+
 def _predict(
     predictor: Predictor, rows: Sequence[Row], path: Path, report: Reporter, size: int = CHUNK
 ) -> list[Prediction]:
@@ -380,9 +425,12 @@ def read_result(folder: Path) -> Result | None:
 def fingerprint(plan: Plan) -> str:
     """A hash of what a plan's outcome depends on: its values, and the content of its files.
 
-    How an endpoint is asked is left out, so that a run goes on with a larger cap where it was.
+    How an endpoint is asked and how many rows are scored is left out, so that a run goes on with more where it was.
     """
     values = {name: value for name, value in to_dict(replace(plan, reasons={})).items() if name != "endpoint"}
+    values["data"] = {
+        name: value for name, value in values["data"].items() if name != "scored" and (name, value) != ("rows", 0)
+    }
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
     for name in (plan.data.path, plan.data.test, plan.docs, *(plan.params.get(name) for name in FILE_PARAMS)):
         if name:
@@ -458,6 +506,12 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 1e6 if sys.platform == "darwin" else peak / 1e3, 1)
+
+
+def forget_peak_memory() -> None:
+    """Begin to count the peak anew, where the system can (Linux): several runs in one process have each their own."""
+    with contextlib.suppress(OSError):
+        CLEAR_REFS.write_text("5")  # proc(5): resets the peak resident set size
 
 
 def _device(executor: Executor) -> tuple[str, dict[str, str]]:

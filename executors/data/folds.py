@@ -22,6 +22,10 @@ def check_folds(spec: DataSpec) -> list[Problem]:
         zh = Problem(f"folds：必须在 2 到 {MOST} 之间（或 0，表示不做），收到 {spec.folds}", "--folds 5")
         message = f"folds: must be from 2 to {MOST} (or 0 for none), got {spec.folds}"
         problems.append(Problem(message, "--folds 5", zh))
+    if spec.folds and (spec.rows or spec.scored):
+        zh = Problem("folds：交叉验证会用到每一行，不能同时限制 rows 或 scored", "去掉其中之一")
+        message = "folds: a cross-validation takes every row, so neither rows nor scored can bound them"
+        problems.append(Problem(message, "leave out one of them", zh))
     if spec.folds and spec.test is not None:
         zh = Problem("folds：已给出测试文件，不能再做交叉验证", "去掉 --folds，或去掉 --test")
         message = f"folds: the test file {spec.test} is what is scored, so no row is held out of {spec.path}"

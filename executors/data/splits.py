@@ -16,6 +16,7 @@ from pathlib import Path
 
 from executors.base import DataSpec, Input, Problem, Row, Text, UserError, did_you_mean
 from executors.data.columns import is_worked_on, parse_targets, recognise_columns
+from executors.data.drawing import draw
 from executors.data.left_out import SHOWN, LeftOut, count_removed, of_row
 from executors.data.numbers import parse_number
 from executors.data.reading import Table, read_table
@@ -70,6 +71,7 @@ def load_dataset(spec: DataSpec, task: str, seed: int) -> Dataset:
         left += _ragged(test_table)
     else:
         train, test = (rows, rows) if spec.folds else _split(rows, spec.held_out, task, seed)
+    train = draw(train, spec.rows, seed, task)
     _check_targets(train, task, columns["label"])  # again: what a test file took away may have been a class
     labels = tuple(sorted({row.target for row in train})) if task == "classification" else ()
     test, merged = (test, 0) if task in ("classification", "regression") else _merge_references(test)
