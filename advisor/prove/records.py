@@ -119,6 +119,8 @@ class Race:
     choice: Choice | None = None
     notes: tuple[Text, ...] = ()
     created: str = ""  # ISO 8601, UTC
+    foretold: Mapping[str, float] = field(default_factory=dict)  # seconds of each pilot that was weighed, by folder
+    stamp: str = ""  # a hash of what the race depends on: another one is another race
     schema_version: int = SCHEMA_VERSION
 
     def standing(self, name: str) -> Standing:

@@ -5,9 +5,11 @@ Defaults were chosen on rows of the training files that no draw here learns from
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -22,8 +24,6 @@ SST2_TEST = 400
 SEEDS = 5
 VARIANTS = ("head_and_all", "last_layers", "first_frozen", "continued", "scratch", "lora", "ia3", "bottleneck_adapters")
 LANGUAGE = {"model": "language", "layer": "best"}
-PEERS = OUT / "peers-encoders"
-SETFIT = "setfit==1.2.0"
 
 
 def banking10() -> list[Figure]:
@@ -90,32 +90,62 @@ def encoder_variants() -> list[Figure]:
     return figures
 
 
+@dataclass(frozen=True)
+class Peer:
+    """Another product that trains on the same rows, in an environment of its own; `shared` with our packages."""
+
+    name: str
+    requirement: str
+    script: str
+    shared: bool
+
+    def python(self) -> Path | None:
+        """The interpreter of its environment, made once; None where it does not install."""
+        place = OUT / f"peers-{self.name.lower()}"
+        python = place / "bin" / "python"
+        if not python.is_file():
+            shared = ["--system-site-packages"] if self.shared else []
+            subprocess.run([sys.executable, "-m", "venv", *shared, str(place)], check=True)
+            install = [str(python), "-m", "pip", "install", "-q", f"torch=={torch_version()}", self.requirement]
+            if subprocess.run(install, check=False).returncode:
+                return None
+        return python
+
+
+PEERS = (
+    Peer("SetFit", "setfit==1.2.0", "setfit_peer.py", shared=True),
+    Peer("AutoGluon", "autogluon.multimodal==1.6.3", "autogluon_peer.py", shared=False),
+)
+
+
 def peers() -> list[Figure]:
-    """SetFit on the rows of `banking10` by its own defaults, steps capped: accuracy and seconds."""
+    """Peers on the rows of `banking10` and the same encoder, else by their own defaults: accuracy and seconds.
+
+    SetFit's steps are capped at 400, AutoGluon's time at ten minutes.
+    """
     train, test = _banking(A_CLASS)
-    python = _peer_python()
+    return [figure for peer in PEERS for figure in _beside(peer, train, test)]
+
+
+def _beside(peer: Peer, train: Path, test: Path) -> list[Figure]:
+    python = peer.python()
     if python is None:
-        print("peers: setfit does not install here: left out", file=sys.stderr)
+        print(f"peers: {peer.name} does not install here: left out", file=sys.stderr)
         return []
-    call = [str(python), str(Path(__file__).with_name("setfit_peer.py")), str(train), str(test), _encoder_folder()]
+    call = [str(python), str(Path(__file__).with_name(peer.script)), str(train), str(test), _encoder_folder()]
     done = subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(done.stdout.splitlines()[-1])
-    about = {"n": told["n"], "peer_version": SETFIT, "command": COMMAND + "peers"}
+    about = {"n": told["n"], "peer_version": peer.requirement, "command": COMMAND + "peers"}
+    named = f"Banking77, 10 a class, {peer.name}"
     return [
-        Figure("Banking77, 10 a class, SetFit: accuracy", told["accuracy"], **about),
-        Figure("Banking77, 10 a class, SetFit: seconds of training", told["seconds"], **about),
+        Figure(f"{named}: accuracy", told["accuracy"], **about),
+        Figure(f"{named}: seconds of training", told["seconds"], **about),
     ]
 
 
-def _peer_python() -> Path | None:
-    """The interpreter of an environment with the peer, made once; None where it does not install."""
-    python = PEERS / "bin" / "python"
-    if not python.is_file():
-        subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(PEERS)], check=True)
-        done = subprocess.run([str(python), "-m", "pip", "install", "-q", SETFIT], check=False)
-        if done.returncode:
-            return None
-    return python
+def torch_version() -> str:
+    """The torch of this environment, without its platform's suffix."""
+    return importlib.metadata.version("torch").partition("+")[0]
 
 
 def _encoder_folder() -> str:

@@ -1,0 +1,166 @@
+"""`advisor prove`: race the candidates on held-out rows, and take the recommendation up again by what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from advisor import runs
+from advisor.commands.shared import (
+    console,
+    input_options,
+    lang_option,
+    language,
+    load_decision,
+    merge_inputs,
+    parse_columns,
+)
+from advisor.decision import Decision, Inputs
+from advisor.endpoints import parse_limits
+from advisor.facts import Facts
+from advisor.texts import say
+from executors.base import Problem, UserError
+
+if TYPE_CHECKING:
+    from advisor.prove.records import Race
+
+EPILOG = """\b
+Examples:
+  advisor prove last                                race what is viable, on the rows held out
+  advisor prove --data rows.csv --docs handbook     with nothing asked before
+  advisor prove last --minutes 20 --margin 0.01     a larger budget, a smaller difference that counts
+  advisor prove last --until 0.85                   one step of the ladder after another, until it is reached
+  advisor prove last --json | jq .choice
+"""
+
+
+@click.command("prove", epilog=EPILOG)
+@click.argument("run", required=False)
+@click.option("--until", type=float, metavar="SCORE", help="Run the ladder step by step until this score is reached.")
+@click.option("--target", type=float, metavar="SCORE", help="The cheapest candidate at or above it is chosen.")
+@click.option(
+    "--margin", type=float, default=0.02, show_default=True, help="What a cheaper one may lie below the best."
+)
+@click.option("--minutes", type=float, help="Budget (default: a fifth of what all candidates would take to the end).")
+@click.option("--seed", type=int, default=0, help="Seed of the split and of every random choice (default 0).")
+@click.option("--max-cost", type=float, metavar="USD", help="The most an endpoint's model may cost a candidate.")
+@click.option("--json", "as_json", is_flag=True, help="Print race.json and nothing else.")
+@input_options
+@lang_option
+def command(
+    run: str | None,
+    until: float | None,
+    target: float | None,
+    margin: float,
+    minutes: float | None,
+    seed: int,
+    max_cost: float | None,
+    as_json: bool,
+    lang: str | None,
+    columns: str | None,
+    **given: str | None,
+) -> None:
+    """Race the viable methods and the floor on the same held-out rows, and say which to take and why.
+
+    RUN is a run with a recommendation (default `last`); without one, --data is enough. Repeat the command after an
+    interruption: it goes on where it was. The report then shows the decision before and after.
+    """
+    tongue = language(lang)
+    _check(margin, target, until, minutes)
+    folder, decision = _decision(run, Inputs(columns=parse_columns(columns), **given), tongue)
+    if until is not None:
+        from advisor.prove.until import run_until
+
+        run_until(folder, decision, until, minutes, tongue, as_json=as_json)
+        return
+    from advisor.prove.race import Options
+
+    options = Options(margin, _target(target, decision), 60 * minutes if minutes else None, seed)
+    found = _race(folder, decision, options, parse_limits((), max_cost), tongue)
+    _finish(folder, decision, found, tongue, as_json)
+
+
+def _check(margin: float, target: float | None, until: float | None, minutes: float | None) -> None:
+    """Raise `UserError` with every value that makes no sense."""
+    problems = []
+    if not 0 <= margin < 1:
+        zh = Problem(f"--margin：应不小于 0 且小于 1，收到 {margin:g}", "例如 --margin 0.02")
+        problems.append(Problem(f"--margin: from 0 to below 1, got {margin:g}", "e.g. --margin 0.02", zh))
+    for name, value in (("target", target), ("until", until)):
+        if value is not None and value <= 0:
+            zh = Problem(f"--{name}：应大于 0，收到 {value:g}", f"例如 --{name} 0.85")
+            problems.append(Problem(f"--{name}: must be above 0, got {value:g}", f"e.g. --{name} 0.85", zh))
+    if minutes is not None and minutes <= 0:
+        zh = Problem(f"--minutes：应大于 0，收到 {minutes:g}", "例如 --minutes 20")
+        problems.append(Problem(f"--minutes: must be above 0, got {minutes:g}", "e.g. --minutes 20", zh))
+    if problems:
+        raise UserError.of(problems)
+
+
+def _decision(run: str | None, inputs: Inputs, lang: str) -> tuple[Path, Decision]:
+    """The run and its decision; of other inputs than it was made with, a decision and a run of their own."""
+    from advisor.commands.ask import recommend
+
+    if run is None and inputs.data:
+        return recommend(Facts(), inputs, lang)
+    folder = runs.find_run(run or "last")
+    decision = load_decision(folder)
+    given = {name: getattr(inputs, name) for name in ("data", "test", "docs", "model", "embedder", "columns")}
+    merged = merge_inputs(decision.inputs, **given)
+    if not merged.data:
+        zh = Problem("data：需要带正确答案的数据，候选方法要在上面评分", f"advisor prove {folder.name} --data 文件")
+        told = "data: rows with their right answers are needed, to score the candidates on"
+        raise UserError(told, f"advisor prove {folder.name} --data FILE", zh)
+    if merged == decision.inputs:
+        return folder, decision
+    asked = Facts({name: fact for name, fact in decision.facts.items() if fact.origin == "asked"})
+    return recommend(asked, merged, lang)
+
+
+def _target(given: float | None, decision: Decision) -> float | None:
+    """The score at which the work is done, where somebody has said it."""
+    if given is not None:
+        return given
+    fact = decision.facts.get("target_score")
+    return float(fact.value) if fact and fact.origin != "assumed" else None
+
+
+def _race(folder: Path, decision: Decision, options: object, limits: object, lang: str) -> Race:
+    """The race, shown while it runs."""
+    from advisor.prove.race import Options, race
+    from advisor.screen.prove import RaceTable
+
+    assert isinstance(options, Options)
+    try:
+        with RaceTable(lang, console(stderr=True)) as table:
+
+            def shown(state: Race, running: str) -> None:
+                table.running(running)
+                table.show(state)
+
+            return race(decision, folder, decision.inputs, options, table.report, shown, limits)  # type: ignore[arg-type]
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(say("race.kept", lang, run=folder.name)) from None
+
+
+def _finish(folder: Path, decision: Decision, found: Race, lang: str, as_json: bool) -> None:
+    """Take the decision up again by what was measured, write the report, and show all of it."""
+    from advisor.commands.report import write_reports
+    from advisor.prove.candidates import run_command
+    from advisor.prove.failures import read_failures
+    from advisor.prove.revision import revise
+    from advisor.screen.prove import show_race
+
+    revise(decision, found, folder)
+    read_failures(folder)
+    page = write_reports(folder, lang)
+    if as_json:
+        from advisor.prove.records import FILE, FOLDER
+
+        click.echo((folder / FOLDER / FILE).read_text(encoding="utf-8").rstrip())
+        return
+    show_race(found, lang, console())
+    command = run_command(folder.name, found.choice.chosen) if found.choice else ""
+    console().print(say("race.done", lang, run=folder.name, page=page, command=command), markup=False)

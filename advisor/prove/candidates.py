@@ -1,0 +1,144 @@
+"""Who takes part in a race: the floor, plain prompting, and every method that the facts allow, as plans to the end.
+
+Covered: the viable methods of a decision, recommended hybrids, and the reader tuned on what was retrieved where both
+its parts are viable; the probe also on the language model's own layers. A method that cannot be run on these inputs is
+listed with the reason. Not covered: other forms of one method (`advisor run --set variant=…` tries those).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import executors
+from advisor.cards import METHODS
+from advisor.decision import Decision, Inputs
+from advisor.estimate import estimate_plan
+from advisor.plan import make_plan, stages_of
+from advisor.prove.records import Standing
+from advisor.texts import LANGUAGES, text
+from executors.base import Plan, UserError
+
+if TYPE_CHECKING:
+    from executors.chain import Chain
+
+FLOOR = "baseline"
+LAYERS = "probe@layers"  # the probe on the language model's layers
+TUNED_READER = ("rag", "peft")
+OPEN = ("recommended", "viable")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One that is raced. `plan` is of a full run; `seconds` what that is foretold to take."""
+
+    name: str
+    methods: tuple[str, ...]
+    verdict: str
+    plan: Plan | Chain
+    seconds: float
+
+    def standing(self) -> Standing:
+        return Standing(self.name, self.methods, self.verdict, seconds_full=self.seconds)
+
+
+def candidates(
+    decision: Decision, inputs: Inputs, seed: int = 0, endpoint: Mapping[str, Any] | None = None
+) -> tuple[list[Candidate], list[Standing]]:
+    """(those that can be raced, cheapest first, the floor before all; those that cannot, with the reason).
+
+    Raises `UserError` where the data itself cannot be used.
+    """
+    floor = _floor(decision, inputs, seed)
+    found, refused = [floor], []
+    for name, methods, verdict in _entries(decision):
+        try:
+            plan = _plan(name, decision, inputs, methods, endpoint or {}, seed)
+            found.append(Candidate(name, methods, verdict, plan, foretold(plan)))
+        except UserError as error:
+            why = {lang: error.told(lang).message for lang in LANGUAGES}
+            refused.append(Standing(name, methods, verdict, "failed", why=text("race.refused", why=why)))
+    return in_order(found), refused
+
+
+def in_order(found: Iterable[Candidate]) -> list[Candidate]:
+    """Cheapest first, the floor before all."""
+    return sorted(found, key=lambda one: (one.name != FLOOR, one.seconds))
+
+
+def run_command(run: str, name: str) -> str:
+    """The command that runs a candidate to the end."""
+    method = "probe --set model=language" if name == LAYERS else name
+    return f"advisor run {run} --method {method}"
+
+
+def foretold(plan: Plan | Chain) -> float:
+    """Seconds that a plan, or all stages of a chain, are foretold to take: the middle of the estimate's range."""
+    total = 0.0
+    for stage in _stages(plan):
+        low, high = estimate_plan(stage).seconds or (1.0, 1.0)  # a method that was just added
+        total += (max(low, 0.1) * max(high, 0.1)) ** 0.5
+    return total
+
+
+def _stages(plan: Plan | Chain) -> Iterable[Plan]:
+    if isinstance(plan, Plan):
+        return (plan,)
+    from executors.chain import unbound
+
+    return (unbound(stage, plan) for stage in plan.main)
+
+
+def _entries(decision: Decision) -> Iterable[tuple[str, tuple[str, ...], str]]:
+    """Name, methods and verdict of all that could take part."""
+    verdicts = {ranked.method: str(ranked.verdict) for ranked in decision.ranking}
+    allowed = [method for method in METHODS if verdicts.get(method) in OPEN and method in executors.EXECUTORS]
+    parts = stages_of(decision)
+    for method in dict.fromkeys(("prompt", *allowed)):
+        alone = "viable" if len(parts) > 1 or method not in parts else "recommended"
+        yield method, (method,), alone
+        if method == "probe" and decision.facts["task"].value in executors.method("probe").tasks:
+            yield LAYERS, (method,), "viable"
+    hybrids = [parts] if len(parts) > 1 else []
+    hybrids += [TUNED_READER] if set(TUNED_READER) <= {*allowed} and set(parts) != {*TUNED_READER} else []
+    for methods in hybrids:
+        yield "+".join(methods), methods, "recommended" if methods == parts else "viable"
+
+
+def _floor(decision: Decision, inputs: Inputs, seed: int) -> Candidate:
+    plan = dataclasses.replace(make_plan(decision, inputs, FLOOR), seed=seed)
+    return Candidate(FLOOR, (FLOOR,), "floor", plan, foretold(plan))
+
+
+def _plan(
+    name: str, decision: Decision, inputs: Inputs, methods: tuple[str, ...], endpoint: Mapping[str, Any], seed: int
+) -> Plan | Chain:
+    """The plan of one entry, as `advisor run --method` makes it. Raises `UserError` where it cannot be run."""
+    from executors.run import check_plan
+
+    if len(methods) > 1:
+        return _chain(decision, inputs, methods, endpoint, seed)
+    settings = {"model": "language"} if name == LAYERS else {}
+    plan = dataclasses.replace(make_plan(decision, inputs, methods[0], settings, endpoint), seed=seed)
+    problems = check_plan(plan)
+    if problems:
+        raise UserError.of(problems)
+    return plan
+
+
+def _chain(
+    decision: Decision, inputs: Inputs, methods: tuple[str, ...], endpoint: Mapping[str, Any], seed: int
+) -> Chain:
+    """A chain by itself: what its parts bring is told by the other candidates."""
+    from advisor.chains import make_chain
+    from executors.chain import check_chain
+
+    chain = make_chain(decision, inputs, methods, {}, endpoint)
+    stages = tuple(dataclasses.replace(s, plan=dataclasses.replace(s.plan, seed=seed)) for s in chain.main)
+    chain = dataclasses.replace(chain, stages=stages, without=())
+    problems = check_chain(chain)
+    if problems:
+        raise UserError.of(problems)
+    return chain

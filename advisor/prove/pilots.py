@@ -1,0 +1,168 @@
+"""One pilot: a candidate's plan on a part of the rows, as a run of its own, with what it took.
+
+A pilot of a share of a training takes that share of the rows and of the steps; one of a search that share of its time.
+A pilot of the whole is the very run that `advisor run --method` makes, so its folder can be used as that.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import executors
+from advisor.prove.candidates import Candidate, foretold
+from advisor.prove.records import Pilot
+from executors.base import Plan, Reporter, Result, parse_params, silent
+from executors.energy import Meter
+
+if TYPE_CHECKING:
+    from executors.chain import Chain
+
+TIMED = 21  # held-out rows answered one at a time, the first of which is not counted
+LEAST_ROWS = 32  # of the training side that a pilot learns from, where there are as many
+LEAST_STEPS = 10  # of a pilot of a training
+SHARES = (1 / 16, 1 / 4, 1.0)  # of the work; each is four times the one before, as in Hyperband (Li et al., 2018)
+SCORED = (48, 128, 1_000_000)  # held-out rows, at most, that a pilot of each share is scored on
+UNTOLD: Mapping[str, Any] = {"compare": 0, "forgetting": False}  # what a full training looks at and no score rests on
+CRASH = "crash.txt"
+BEGUN = "begun"  # how often a pilot was begun and not ended: a process that is killed leaves no other word
+DEATHS = 2  # of the process while a pilot ran, from which it is not tried again
+
+Price = Callable[[float], float | None]
+"""USD for so many seconds of this machine; None where that is not known."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a pilot is: `rows` of the training side, the share of the work, and held-out rows scored."""
+
+    rows: int
+    share: float
+    scored: int
+
+    @property
+    def folder(self) -> str:
+        """The pilot's folder within its candidate's; how many rows are scored makes no other one."""
+        return "full" if self.share >= 1 else f"{100 * self.share:.0f}-percent"
+
+
+def sizes(candidate: Candidate, train: int, test: int) -> list[Size]:
+    """The pilots of a candidate, smallest first. What no share of the rows makes cheaper begins with fewer answers."""
+    if not scales(candidate.plan):
+        return list(dict.fromkeys(Size(train, 1.0, min(test, scored)) for scored in SCORED))
+    return [
+        Size(train if share >= 1 else min(train, max(round(share * train), LEAST_ROWS)), share, min(test, scored))
+        for share, scored in zip(SHARES, SCORED, strict=True)
+    ]
+
+
+def scales(plan: Plan | Chain) -> bool:
+    """Whether a share of a plan takes a share of its work: it trains in steps, or searches for a time."""
+    stages = [plan] if isinstance(plan, Plan) else [stage.plan for stage in plan.stages]
+    return any(set(_less(stage, 0.5)) - set(UNTOLD) for stage in stages)
+
+
+def shrink(plan: Plan | Chain, size: Size) -> Plan | Chain:
+    """The plan as a pilot of that size."""
+    if isinstance(plan, Plan):
+        return _shrunk(plan, size)
+    stages = tuple(replace(stage, plan=_shrunk(stage.plan, size)) for stage in plan.stages)
+    return replace(plan, stages=stages)
+
+
+def _shrunk(plan: Plan, size: Size) -> Plan:
+    if size.share >= 1:
+        return replace(plan, data=replace(plan.data, scored=size.scored))
+    params = {**plan.params, **_less(plan, size.share)}
+    return replace(plan, data=replace(plan.data, rows=size.rows, scored=size.scored), params=params)
+
+
+def _less(plan: Plan, share: float) -> dict[str, Any]:
+    """The parameters that make less work of a plan: a share of its steps or seconds, and nothing only looked at."""
+    kind = executors.method(plan.executor).Params
+    settings, problems = parse_params(kind, plan.params)
+    assert settings is not None, problems  # the plan was checked
+    known = {one.name for one in dataclasses.fields(kind)}
+    found: dict[str, Any] = {name: value for name, value in UNTOLD.items() if name in known}
+    if "min_steps" in known:
+        found["min_steps"] = max(LEAST_STEPS, round(settings.min_steps * share))
+    for name in ("search_seconds", "search_minutes"):
+        if getattr(settings, name, 0):
+            found[name] = getattr(settings, name) * share
+    return found
+
+
+def foretold_pilot(candidate: Candidate, size: Size) -> float:
+    """Seconds that a pilot is foretold to take, from its start."""
+    return foretold(shrink(candidate.plan, size))
+
+
+def run_pilot(
+    candidate: Candidate, size: Size, place: Path, price: Price, earlier: Pilot | None, report: Reporter = silent
+) -> Pilot:
+    """Run it in `place`, the race's folder, where it goes on from what was done. A crash is recorded, not raised.
+
+    `earlier`: the pilot of the same folder that was scored on fewer rows, if there is one.
+    Raises `KeyboardInterrupt`, with the work kept.
+    """
+    name = f"{candidate.name.replace('@', '-')}/{size.folder}"
+    pilot = Pilot(candidate.name, size.rows, size.share, size.scored, name)
+    folder = place / name
+    folder.mkdir(parents=True, exist_ok=True)
+    deaths = _deaths(folder)
+    if deaths >= DEATHS:
+        return replace(pilot, error=f"the process was killed {deaths} times while it ran, e.g. for want of memory")
+    (folder / BEGUN).write_text(str(deaths + 1), encoding="utf-8")
+    try:
+        with Meter() as meter:
+            result = _run(shrink(candidate.plan, size), folder, report)
+    except Exception as error:  # noqa: BLE001 (whatever one candidate fails of, the others are still raced)
+        (folder / CRASH).write_text(traceback.format_exc(), encoding="utf-8")
+        return replace(pilot, error=" ".join(f"{type(error).__name__}: {error}".split()))
+    finally:
+        (folder / BEGUN).unlink(missing_ok=True)
+    return _told(pilot, result, meter.joules, price, earlier)
+
+
+def _deaths(folder: Path) -> int:
+    path = folder / BEGUN
+    return int(path.read_text(encoding="utf-8")) if path.is_file() else 0
+
+
+def _run(plan: Plan | Chain, folder: Path, report: Reporter) -> Result:
+    again = f"advisor prove {folder.parents[2].name}"
+    if isinstance(plan, Plan):
+        from executors.run import run_plan
+
+        return run_plan(plan, folder, report, again, TIMED)
+    from executors.chain import run_chain
+
+    return run_chain(plan, folder, report, again, TIMED)
+
+
+def _told(pilot: Pilot, result: Result, joules: float | None, price: Price, earlier: Pilot | None) -> Pilot:
+    """The pilot with what came of it; time and energy are those of all its parts."""
+    before: Mapping[str, float] = earlier.seconds if earlier else {}
+    seconds = {name: round(spent + before.get(name, 0.0), 2) for name, spent in result.seconds.items()}
+    spent = [one for one in (joules, earlier.joules if earlier else None) if one is not None]
+    memory = [one for one in (result.peak_memory_mb, earlier.peak_memory_mb if earlier else None) if one]
+    pilot = replace(pilot, scored=result.rows["test"], metric=result.metric, score=result.scores[result.metric])
+    return replace(
+        pilot,
+        seconds=seconds,
+        latency=result.latency,
+        peak_memory_mb=max(memory) if memory else None,
+        joules=sum(spent) if spent else None,
+        usd_per_1000=_cost(result, seconds, pilot.scored, price),
+    )
+
+
+def _cost(result: Result, seconds: Mapping[str, float], answered: int, price: Price) -> float | None:
+    """USD for 1,000 answers: what an endpoint asked for, its search included, else the machine's time."""
+    if result.cost_usd is not None:
+        return 1000 * result.cost_usd / answered
+    return price(1000 * seconds.get("predict", 0.0) / answered)
