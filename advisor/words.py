@@ -14,7 +14,11 @@ from executors.base import to_dict
 
 
 def method_name(method: str, lang: str) -> str:
-    """A method as its card is titled, or the parts of a chain (``rag+peft``); its id where it has no card."""
+    """A method as its card is titled, or the parts of a chain (``rag+peft``), or a form of one (``probe@layers``); its id
+    where it has no card."""
+    base, _, form = method.partition("@")
+    if form:
+        return say(f"word.form.{form}", lang, method=method_name(base, lang))
     if "+" in method:
         return methods_name(method.split("+"), lang)
     card = load_cards().get(method)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,13 +47,13 @@ def test_another_seed_draws_other_rows() -> None:
 
 
 @pytest.fixture
-def plan(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plan]:
+def plan(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setitem(executors.EXECUTORS, "first_word", "tests.fakes:FirstWordExecutor")
     fakes.BREAK.clear()
     fakes.CALLS.update(build=0, rows=0)
     lines = [f"{word} thing {n},{label}" for n in range(60) for word, label in (("red", "warm"), ("blue", "cold"))]
     Path("rows.csv").write_text("text,label\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    yield Plan("first_word", "classification", DataSpec("rows.csv", held_out=0.5))
+    return Plan("first_word", "classification", DataSpec("rows.csv", held_out=0.5))
 
 
 def with_data(plan: Plan, **changes: int) -> Plan:
