@@ -13,19 +13,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from executors.base import (
     SCHEMA_VERSION,
     Plan,
-    Prediction,
     Problem,
     Reporter,
     Result,
-    Row,
     Score,
     Text,
     UserError,
@@ -34,10 +32,6 @@ from executors.base import (
     write_json,
 )
 from executors.run import RUN_PARAMS, TRIAGE, check_plan, fingerprint, read_predictions, read_result, run_plan
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 RECORD = "chain.json"
 LINKED = (".safetensors",)  # written once and never changed: shared with the stage, where the disk can
@@ -304,6 +298,7 @@ def _read_done(folder: Path) -> Result:
 def contributions(chain: Chain, folder: Path) -> list[Contribution]:
     """The last stage against each stage that stands for the chain without a part, on the rows that both answered."""
     from executors.data import load_dataset
+    from executors.metrics.compare import paired
 
     plan, last = chain.last.plan, _read_done(folder / chain.final)
     rows = load_dataset(plan.data, plan.task, plan.seed).test
@@ -319,36 +314,3 @@ def contributions(chain: Chain, folder: Path) -> list[Contribution]:
         value, value_without = (result.scores[last.metric].value for result in (last, other))
         found.append(Contribution(part.method, part.stage, last.metric, value, value_without, difference))
     return found
-
-
-def paired(
-    task: str, metric: str, rows: Sequence[Row], own: Sequence[Prediction], other: Sequence[Prediction]
-) -> Score:
-    """The mean over rows of what `metric` gives `own` less what it gives `other`, with its 95 % interval.
-
-    The interval is the percentiles of 1,000 resamples of the paired differences (paired bootstrap, Koehn 2004). Each
-    row is scored by itself, so a metric of a whole set (BLEU, chrF) is its mean over rows here. Where all differences
-    are equal, and there is nothing to resample, it is as wide as Wilson's of as many rows without one that differs.
-    """
-    import numpy as np
-
-    from executors.metrics import bootstrap, wilson
-
-    differences = row_values(task, metric, rows, own) - row_values(task, metric, rows, other)
-    mean = float(differences.mean())
-    if np.ptp(differences) == 0:
-        width = wilson(0, len(rows)).high
-        return Score(mean, mean - width, mean + width, len(rows))
-    low, high = bootstrap(differences, lambda sample: sample.mean(axis=1))
-    return Score(mean, low, high, len(rows))
-
-
-def row_values(task: str, metric: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> NDArray[np.float64]:
-    """What `metric` gives each row, [n]."""
-    import numpy as np
-
-    from executors.metrics import score
-
-    pairs = zip(rows, predictions, strict=True)
-    bare = [(row, replace(p, passages=(), abstained=False)) for row, p in pairs]  # what was found is not looked at
-    return np.array([score(task, [row], [p])[1][metric].value for row, p in bare])

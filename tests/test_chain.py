@@ -16,7 +16,8 @@ from advisor.commands.run import read_plan_of
 from advisor.decision import Inputs
 from advisor.report.chain import section, verdict
 from executors.base import DataSpec, Input, Plan, Prediction, Row, UserError
-from executors.chain import Chain, Stage, Without, bound, check_chain, contributions, paired, run_chain, unbound
+from executors.chain import Chain, Stage, Without, bound, check_chain, contributions, run_chain, unbound
+from executors.metrics.compare import paired
 from executors.models import model_sha256, tuned_run
 from executors.run import check_plan, open_predictor, read_result
 from tests import fakes
