@@ -31,6 +31,27 @@ def class_scores(rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict
     return {name: _class(hits[name], count, answered[name]) for name, count in sorted(wanted.items())}
 
 
+def row_macro(name: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Floats:
+    """What each row adds to a macro average of the whole set, [n]: their mean is that figure.
+
+    Each class's figure is a ratio of counts; a row's part in it is linear around what all rows give (influence
+    function, Hampel 1974): for F1, 2·hits / (rows + answers), it is (2·hit − F1·(row + answer)) / (rows + answers).
+    """
+    pairs = _pairs(rows, predictions)
+    n, labels = len(pairs), sorted({target for target, _ in pairs})
+    wanted = np.array([[target == label for label in labels] for target, _ in pairs], dtype=float)  # [n, classes]
+    answered = np.array([[text == label for label in labels] for _, text in pairs], dtype=float)
+    tops = wanted * answered
+    if name == "macro_f1":
+        tops, below = 2 * tops, wanted + answered
+    else:
+        below = answered if name == "macro_precision" else wanted
+    totals = np.maximum(below.sum(axis=0), 1)
+    ratios = tops.sum(axis=0) / totals
+    found: Floats = ratios.mean() + n * ((tops - ratios * below) / totals).mean(axis=1)
+    return found
+
+
 def _class(hits: int, rows: int, answered: int) -> ClassScore:
     precision = hits / answered if answered else 0.0
     return ClassScore(

@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 
 from executors.base import Prediction, Row, Score
-from executors.metrics import HIGHER_IS_BETTER, score
+from executors.metrics import HIGHER_IS_BETTER, OVERLAP_TASKS
+from executors.metrics.classes import MACRO, row_macro
 from executors.metrics.intervals import RESAMPLES, Floats, bootstrap, wilson
+from executors.metrics.numeric import read_values
+from executors.metrics.overlap import row_overlap
+from executors.metrics.texts import text_figures
 
+TEXTS = ("f1", "exact_match", "contains")  # as `text_figures` has them
 LEVEL = 0.05
 POWER = 0.8
 ENUMERATED = 12  # rows that differ, up to which every pattern of signs is looked at
@@ -30,10 +34,51 @@ TOLERANCE = 1e-9  # sums of the same numbers in another order are equal up to th
 
 
 def row_values(task: str, metric: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Floats:
-    """What `metric` gives each row, [n], in its own direction."""
-    pairs = zip(rows, predictions, strict=True)
-    bare = [(row, replace(p, passages=(), abstained=False)) for row, p in pairs]  # what was found is not looked at
-    return np.array([score(task, [row], [p])[1][metric].value for row, p in bare])
+    """What `metric` gives each row, [n], in its own direction; their mean is the metric of the whole set.
+
+    Of a metric that is no mean of rows (macro averages, R², BLEU, chrF) it is what each row adds to it, linear around
+    the whole; such values can lie outside the metric's range, and tests on them hold for many rows. Raises `ValueError`
+    for a metric that answers alone do not give (of retrieval, of a language model, of a judge).
+    """
+    if task == "classification" and metric == "accuracy":
+        return np.array([float(row.target == p.text.strip()) for row, p in zip(rows, predictions, strict=True)])
+    if task == "classification" and metric in MACRO:
+        return row_macro(metric, rows, predictions)
+    if task == "regression" and metric in ("mae", "mse", "r2", "unparsed"):
+        return _row_errors(metric, rows, predictions)
+    if metric in TEXTS and task not in ("classification", "regression"):
+        return text_figures(task, rows, predictions)[:, TEXTS.index(metric)]
+    if metric in ("bleu", "chrf") and task in OVERLAP_TASKS:
+        return row_overlap(metric, rows, predictions)
+    raise ValueError(f"{metric} of {task} cannot be told from answers alone, a row at a time")
+
+
+def _row_errors(metric: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Floats:
+    values, unread = read_values(rows, predictions)
+    targets, errors = values[:, 0], values[:, 1] - values[:, 0]
+    if metric == "unparsed":
+        return unread
+    if metric == "mae":
+        return np.abs(errors)
+    if metric == "mse":
+        return errors**2
+    if np.ptp(targets) == 0:  # as `regression` has it
+        return np.full(len(rows), float((errors == 0).all()))
+    found: Floats = 1 - errors**2 / targets.var()
+    return found
+
+
+def span(metric: str, rows: Sequence[Row]) -> float:
+    """How far apart two values of `metric` can sensibly lie, of which a margin is a share.
+
+    1 for all that lie on [0, 1], and for R²; of absolute errors the range of the targets, of squared ones its square
+    (1 where all targets are equal).
+    """
+    if metric not in ("mae", "mse"):
+        return 1.0
+    targets = [float(row.target) for row in rows]
+    width = max(targets) - min(targets) or 1.0
+    return width if metric == "mae" else width**2
 
 
 def better(values: Floats, metric: str) -> Floats:

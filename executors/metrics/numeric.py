@@ -12,16 +12,21 @@ from executors.metrics.intervals import Floats, bootstrap, wilson
 
 
 def regression(rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, Score]:
-    targets = np.array([float(row.target) for row in rows])
-    read = [read_number(p.text) for p in predictions]
-    answers = np.array([_worst(t, targets) if r is None else r for t, r in zip(targets, read, strict=True)])
-    values = np.stack([targets, answers], axis=1)  # [n, 2]
+    values, unread = read_values(rows, predictions)
     scores = {}
     for name, statistic in (("mae", _mean_error), ("mse", _squared_error), ("r2", _r2)):
         low, high = bootstrap(values, statistic)
         scores[name] = Score(float(statistic(values[None])[0]), low, high, len(rows))
-    unread = sum(r is None for r in read)
-    return {**scores, "unparsed": wilson(unread, len(rows))} if unread else scores
+    missed = int(unread.sum())
+    return {**scores, "unparsed": wilson(missed, len(rows))} if missed else scores
+
+
+def read_values(rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[Floats, Floats]:
+    """(target and answer [n, 2], whether no number was read from an answer [n])."""
+    targets = np.array([float(row.target) for row in rows])
+    read = [read_number(p.text) for p in predictions]
+    answers = np.array([_worst(t, targets) if r is None else r for t, r in zip(targets, read, strict=True)])
+    return np.stack([targets, answers], axis=1), np.array([float(r is None) for r in read])
 
 
 def read_number(text: str) -> float | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from executors.base import Prediction, Row, Score
-from executors.metrics.intervals import RESAMPLES, wilson
+from executors.metrics.intervals import RESAMPLES, Floats, wilson
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Metric
@@ -28,17 +28,38 @@ BLOCK = 250  # resamples whose sums are made at once
 
 def overlap(rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, Score]:
     """BLEU and chrF, with intervals by resampling the rows' counts of n-grams."""
+    return {name: _scored(metric, *_texts(rows, predictions)) for name, metric in _metrics(rows).items()}
+
+
+def row_overlap(name: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Floats:
+    """What each row adds to BLEU or chrF of the whole set, [n]: their mean is that figure.
+
+    The figure, plus n - 1 times by how much it falls where the row is left out, centred (jackknife, Tukey 1958).
+    """
+    metric, n = _metrics(rows)[name], len(rows)
+    of = _reader(metric)
+    counts = np.array(metric._extract_corpus_statistics(*_texts(rows, predictions)))  # type: ignore[arg-type]
+    total = counts.sum(axis=0)
+    value = of(total)
+    if n == 1:
+        return np.array([value])
+    without = np.array([of(total - own) for own in counts])
+    found: Floats = value + (n - 1) * (without.mean() - without)
+    return found
+
+
+def _metrics(rows: Sequence[Row]) -> dict[str, Metric]:
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    answers = [p.text.strip() for p in predictions]
+    return {"bleu": BLEU(tokenize=tokenizer_for([row.target for row in rows]), force=True), "chrf": CHRF()}
+
+
+def _texts(rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[list[str], list[list[str | None]]]:
+    """Answers, and targets as sacrebleu wants them: the first of every row, the second of every row, …"""
     most = max(len(row.targets) for row in rows)
     targets = [[row.targets[n] if n < len(row.targets) else None for row in rows] for n in range(most)]
-    metrics: dict[str, Metric] = {
-        "bleu": BLEU(tokenize=tokenizer_for([row.target for row in rows]), force=True),
-        "chrf": CHRF(),
-    }
-    return {name: _scored(metric, answers, targets) for name, metric in metrics.items()}
+    return [p.text.strip() for p in predictions], targets
 
 
 def tokenizer_for(targets: Sequence[str]) -> str:

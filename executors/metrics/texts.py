@@ -18,7 +18,7 @@ from executors.base import Prediction, Row, Score
 from executors.data.numbers import find_numbers
 from executors.data.values import parse_json, same_value
 from executors.finals import find_final, first_line
-from executors.metrics.intervals import mean_score, wilson
+from executors.metrics.intervals import Floats, mean_score, wilson
 from executors.metrics.numeric import read_number
 
 ARTICLES = frozenset({"a", "an", "the"})
@@ -27,9 +27,7 @@ CHARACTERWISE = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-
 
 def text_scores(task: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, Score]:
     """Token F1, exact match and contains; F1 of conversations and of single questions apart, where both are there."""
-    cut = code_tokens if task == "structured_output" else tokens
-    figures = np.array([_compare(task, row.targets, p.text, cut) for row, p in zip(rows, predictions, strict=True)])
-    n = len(rows)
+    figures, n = text_figures(task, rows, predictions), len(rows)
     scores = {
         "f1": mean_score(figures[:, 0]),
         "exact_match": wilson(float(figures[:, 1].sum()), n),
@@ -40,6 +38,12 @@ def text_scores(task: str, rows: Sequence[Row], predictions: Sequence[Prediction
         scores["f1_single_turn"] = mean_score(figures[~several, 0])
         scores["f1_multi_turn"] = mean_score(figures[several, 0])
     return scores
+
+
+def text_figures(task: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Floats:
+    """F1, exact match and contains of each row, [n, 3]."""
+    cut = code_tokens if task == "structured_output" else tokens
+    return np.array([_compare(task, row.targets, p.text, cut) for row, p in zip(rows, predictions, strict=True)])
 
 
 def _compare(
