@@ -12,6 +12,7 @@ UNITS = {  # durations: the unit's text key -> seconds in one; the largest that 
     "hours": 3600.0,
     "days": 86400.0,
 }
+ENERGIES = {"joules": 1.0, "kilojoules": 1e3, "megajoules": 1e6}  # as `UNITS`
 FOLDS = {  # language -> from which count on, divided by what, followed by which word
     "en": ((1e9, 1e9, "billion"), (1e6, 1e6, "million")),
     "zh": ((1e8, 1e8, "亿"), (1e6, 1e4, "万")),
@@ -55,6 +56,19 @@ def seconds(low: float, high: float | None, lang: str) -> str:
     fitting = [key for key, size in UNITS.items() if top >= 2 * size] or ["seconds"]
     size = UNITS[fitting[-1]]
     return say(f"unit.{fitting[-1]}", lang, value=span(low / size, top / size))
+
+
+def latency(taken: float, lang: str) -> str:
+    """How long one answer takes: in milliseconds below a second."""
+    if taken >= LEAST_SECONDS:
+        return say("unit.seconds", lang, value=_short(taken, False))
+    return say("unit.milliseconds", lang, value=number(_significant(1000 * taken, 2)))
+
+
+def energy(joules: float, lang: str) -> str:
+    """An amount of energy, in the unit that suits it."""
+    fitting = [key for key, size in ENERGIES.items() if joules >= size] or ["joules"]
+    return say(f"unit.{fitting[-1]}", lang, value=number(_significant(joules / ENERGIES[fitting[-1]], 2)))
 
 
 def hours(low: float, high: float | None, lang: str) -> str:
