@@ -124,7 +124,6 @@ DONE = dataclasses.replace(
         Paired("small_encoder", "probe", Score(0.028, -0.006, 0.061, TEST), 0.11, 0.11, 2300),
         Paired("small_encoder", "prompt", Score(0.43, 0.37, 0.49, TEST), 1e-9, 3e-9),
         Paired("small_encoder", "baseline", Score(0.66, 0.6, 0.72, TEST), 1e-12, 4e-12),
-        Paired("probe", "baseline", Score(0.63, 0.57, 0.69, TEST), 1e-12, 4e-12),
     ),
     choice=CHOICE,
 )

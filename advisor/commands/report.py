@@ -45,6 +45,7 @@ def render(folder: Path, kind: str, lang: str) -> str:
     """The report of a run's folder, as md, html or json."""
     from advisor import report
     from advisor.report.chain import read_chain_record
+    from advisor.report.prove import read_proved
     from advisor.report.search import read_search
     from advisor.report.training import read_training
     from advisor.report.triage import read_triage
@@ -52,7 +53,7 @@ def render(folder: Path, kind: str, lang: str) -> str:
 
     result, floor = read_result(folder), read_result(folder / "floor")
     records = read_search(folder), read_triage(folder), read_chain_record(folder), read_training(folder, result)
-    return report.render(load_decision(folder), result, floor, kind, lang, *records)
+    return report.render(load_decision(folder), result, floor, kind, lang, *records, read_proved(folder))
 
 
 def write_reports(folder: Path, lang: str) -> Path:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+    from advisor.report.prove import Proved
     from advisor.report.training import Training
 
 HERE = Path(__file__).parent
@@ -33,12 +34,13 @@ def render(
     triage: Mapping[str, Any] | None = None,
     chain: Mapping[str, Any] | None = None,
     training: Training | None = None,
+    proved: Proved | None = None,
 ) -> str:
     """The report as ``md``, ``html`` (one file, nothing fetched, no script) or ``json`` (the records themselves).
 
     `search` is the record of a search (see `search.read_search`), `triage` what was found of wrong answers
     (`triage.read_triage`), `chain` the stages of a chain and what each brings (`executors.chain.read_record`),
-    `training` how a training went (`training.read_training`).
+    `training` how a training went (`training.read_training`), `proved` what a race came to (`prove.read_proved`).
     """
     if format == "json":
         records = {"decision": to_dict(decision), "result": to_dict(result), "floor": to_dict(floor)}
@@ -46,10 +48,11 @@ def render(
         records |= {"triage": triage} if triage else {}
         records |= {"chain": chain} if chain else {}
         records |= {"training": to_dict(training)} if training else {}
+        records |= {"proved": to_dict(proved)} if proved else {}
         return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
     from advisor.report.page import make_page
 
-    page = make_page(decision, result, floor, lang, search, triage, chain, training)
+    page = make_page(decision, result, floor, lang, search, triage, chain, training, proved)
     template = _environment(format == "html").get_template(f"page.{format}")
     style = _style() if format == "html" else ""
     text = template.render(page=page, style=style).strip() + "\n"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
-from advisor.report import chain, curves, quadrants, search, training, triage
+from advisor.report import bars, chain, curves, learning, prove, quadrants, search, training, triage
 from advisor.report.blocks import (
-    Bar,
     Block,
     Bullets,
     Cell,
@@ -40,9 +39,12 @@ def make_page(
     triaged: Mapping[str, Any] | None = None,
     stages: Mapping[str, Any] | None = None,
     trained: training.Training | None = None,
+    proved: prove.Proved | None = None,
 ) -> Page:
     """Everything the report says, in reading order; sections with nothing in them are left out."""
     builders = (
+        ("raced", lambda: prove.section(proved, decision.run, lang)),
+        ("learnt", lambda: learning.section(proved.race if proved else None, lang)),
         ("measured", lambda: _measured(result, floor, lang)),
         ("chain", lambda: chain.section(stages, lang)),
         ("triage", lambda: triage.section(triaged, lang)),
@@ -150,32 +152,11 @@ def higher_is_better(metric: str) -> bool:
 
 
 def _chart(result: Result, floor: Result | None, lang: str) -> Chart:
-    pairs = [(words.method_name(result.executor, lang), result.scores[result.metric], "own")]
+    entries = [(words.method_name(result.executor, lang), result.scores[result.metric], "own")]
     if floor and result.metric in floor.scores:
-        pairs.append((say("word.floor", lang), floor.scores[result.metric], "floor"))
-    least, most = _axis([score for _, score, _ in pairs])
-
-    def place(value: float) -> float:
-        return round(100 * (value - least) / (most - least), 2)
-
-    def bar(name: str, score: Score, tone: str) -> Bar:
-        figure, alt = formats.score(score.value), _alt(name, score, lang)
-        return Bar(name, figure, alt, place(0), place(score.value), place(score.low), place(score.high), tone)
-
-    ticks = tuple((25.0 * n, formats.number(least + (most - least) * n / 4)) for n in range(5))
-    metric = words.label("metric", result.metric, lang)
-    return Chart(say("report.chart_caption", lang, metric=metric), tuple(bar(*pair) for pair in pairs), ticks)
-
-
-def _axis(scores: Iterable[Score]) -> tuple[float, float]:
-    """0 to 1 for shares; from the lowest (or 0) to the highest end for what has no such bounds."""
-    ends = [end for score in scores for end in (score.low, score.high, score.value)]
-    return min(0.0, *ends), max(ends) * 1.05 if max(ends) > 1 else 1.0
-
-
-def _alt(name: str, score: Score, lang: str) -> str:
-    low, high = formats.score(score.low), formats.score(score.high)
-    return say("report.chart", lang, method=name, value=formats.score(score.value), low=low, high=high)
+        entries.append((say("word.floor", lang), floor.scores[result.metric], "floor"))
+    caption = say("report.chart_caption", lang, metric=words.label("metric", result.metric, lang))
+    return bars.chart(caption, entries, lang)
 
 
 def _scores(result: Result, floor: Result | None, lang: str) -> Table:

@@ -6,13 +6,27 @@ Pure: records in, blocks out. The figures of a pilot are worded here for the scr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from advisor import formats, words
-from advisor.prove.records import Pilot, Race, Standing
+from advisor.prove.records import Choice, Paired, Pilot, Race, Standing, read_race
+from advisor.report import bars
+from advisor.report.blocks import Block, Bullets, Cell, Command, Prose, Table
+from advisor.report.chain import signed
 from advisor.texts import say
 from executors.base import Score
 
 NONE = "–"
+LEAST_P = 0.001
+TONES = {  # of a state: the badge's class
+    "waiting": "",
+    "running": "viable",
+    "raced": "not_yet",
+    "finished": "recommended",
+    "stopped": "",
+    "failed": "vetoed",
+}
 FIGURES = ("rows", "cost", "latency", "build", "memory", "energy")
 
 
@@ -73,3 +87,175 @@ def race_title(race: Race, lang: str) -> str:
     counts = {"test": formats.number(race.test), "train": formats.number(race.train)}
     told = say("prove.title", lang, metric=words.label("metric", race.metric, lang), **counts)
     return told if higher_is_better(race.metric) else f"{told} {say('prove.lower_is_better', lang)}"
+
+
+# -- the section -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proved:
+    """What a race came to, and what follows from it."""
+
+    race: Race
+
+
+def read_proved(folder: Path) -> Proved | None:
+    """What a run's folder says of its race; None where none was begun. Raises `UserError` for a damaged record."""
+    race = read_race(folder)
+    return Proved(race) if race else None
+
+
+def section(proved: Proved | None, run: str, lang: str) -> list[Block]:
+    """What is chosen and why, the candidates with their figures, and how they compare."""
+    if proved is None:
+        return []
+    race = proved.race
+    counts = {"count": len(race.standings), "test": formats.number(race.test)}
+    blocks: list[Block] = [Prose(say("prove.lead", lang, **counts), "lead")]
+    blocks += _choice(race, run, lang)
+    blocks += _chart(race, lang)
+    blocks += [_scores(race, lang), *_costs(race, lang), Prose(told_saved(race, lang)), *_pairs(race, lang)]
+    notes = tuple(dict.fromkeys(note[lang] for note in race.notes))
+    return [*blocks, Prose(say("prove.notes", lang), "label"), Bullets(notes)] if notes else blocks
+
+
+def _choice(race: Race, run: str, lang: str) -> list[Block]:
+    from advisor.prove.candidates import run_command
+
+    if race.status != "done" or race.choice is None:
+        return [Prose(say("prove.unfinished", lang), "warn"), Command(f"advisor prove {run}")]
+    blocks: list[Block] = [Prose(race.choice.why[lang], choice_tone(race.choice))]
+    if race.choice.chosen:
+        blocks += [Prose(say("prove.run_it", lang)), Command(run_command(run, race.choice.chosen))]
+    return blocks
+
+
+def choice_tone(choice: Choice) -> str:
+    """``good`` where a winner is named, ``bad`` where nothing is above the floor, else ``warn``."""
+    if choice.rule in ("floor", "none"):
+        return "bad"
+    return "good" if choice.winner else "warn"
+
+
+def told_saved(race: Race, lang: str) -> str:
+    """What the race took beside what all candidates to the end would take."""
+    spent, full = (formats.seconds(seconds, None, lang) for seconds in (race.spent, race.full))
+    if race.full <= race.spent:
+        return say("prove.saved", lang, spent=spent, full=full)
+    share = formats.percent(1 - race.spent / race.full, lang)
+    return say("prove.saved_share", lang, spent=spent, full=full, share=share)
+
+
+def _chart(race: Race, lang: str) -> list[Block]:
+    chosen = race.choice.chosen if race.choice else ""
+    entries = [
+        (
+            words.method_name(one.name, lang),
+            one.pilot.score,
+            "own" if one.name == chosen else "floor" if one.verdict == "floor" else "other",
+        )
+        for one in race.standings
+        if one.pilot and one.pilot.score
+    ]
+    metric = words.label("metric", race.metric, lang)
+    return [bars.chart(say("prove.chart", lang, metric=metric), entries, lang)] if entries else []
+
+
+def _scores(race: Race, lang: str) -> Table:
+    head = (
+        say("prove.candidate", lang),
+        say("prove.state", lang),
+        say("report.score", lang),
+        say("report.interval", lang),
+        say("prove.at_full", lang),
+    )
+    return Table(say("prove.scores", lang), head, tuple(_score_row(one, race, lang) for one in race.standings))
+
+
+def _score_row(one: Standing, race: Race, lang: str) -> tuple[Cell, ...]:
+    pilot, full = one.pilot, foretold(one)
+    score = pilot.score if pilot else None
+    remarks = [say(f"prove.{mark}", lang) for mark in marks(one, race)]
+    scored = say("prove.scored_part", lang, scored=formats.number(pilot.scored), test=formats.number(race.test)) \
+        if pilot and pilot.scored < race.test else ""  # fmt: skip
+    return (
+        Cell(words.method_name(one.name, lang), note=say("word.comma", lang).join(remarks)),
+        Cell(say(f"prove.state.{one.state}", lang), note=told_end(one, lang), tone=f"badge {TONES[one.state]}"),
+        Cell(formats.score(score.value) if score else NONE, note=scored, tone="strong"),
+        Cell(ends(score)),
+        Cell(formats.score(full.value) if full else NONE, note=ends(full) if full else ""),
+    )
+
+
+def marks(standing: Standing, race: Race) -> list[str]:
+    """What a candidate is, of ``winner``, ``best`` and ``chosen``."""
+    choice = race.choice
+    if choice is None:
+        return []
+    best = "winner" if choice.winner == standing.name else "best" if choice.best == standing.name else ""
+    return [mark for mark in ("chosen" if choice.chosen == standing.name else "", best) if mark]
+
+
+def told_end(standing: Standing, lang: str) -> str:
+    """Why a candidate is no further than it is, and what that saved."""
+    why = standing.why.get(lang, "")
+    if not standing.saved:
+        return why
+    saved = say("prove.not_run", lang, time=formats.seconds(standing.saved, None, lang))
+    return say("word.semicolon", lang).join(filter(None, (why, saved)))
+
+
+def ends(score: Score | None) -> str:
+    return f"{formats.score(score.low)} – {formats.score(score.high)}" if score else NONE
+
+
+def _costs(race: Race, lang: str) -> list[Block]:
+    found = [(one, figures(one.pilot, race, lang)) for one in race.standings]
+    shown = [key for key in FIGURES if any(key in taken for _, taken in found)]
+    if not shown:
+        return []
+    head = tuple(say(f"prove.{key}", lang) for key in ("candidate", *shown))
+    rows = tuple(
+        (Cell(words.method_name(one.name, lang)), *(Cell(taken.get(key, NONE)) for key in shown))
+        for one, taken in found
+        if taken
+    )
+    return [Prose(say("prove.costs", lang), "label"), Table(say("prove.costs", lang), head, rows)]
+
+
+def _pairs(race: Race, lang: str) -> list[Block]:
+    if not race.pairs:
+        return []
+    best, n = words.method_name(race.pairs[0].one, lang), formats.number(race.pairs[0].difference.n)
+    head = tuple(say(f"prove.{name}", lang) for name in ("against", "difference", "adjusted", "says"))
+    rows = tuple(
+        (
+            Cell(words.method_name(pair.other, lang)),
+            Cell(told_difference(pair)),
+            Cell(told_p(pair.adjusted, lang)),
+            Cell(told_pair(pair, lang), tone="good" if pair.told_apart else "warn"),
+        )
+        for pair in race.pairs
+    )
+    title = say("prove.pairs", lang)
+    lead = Prose(say("prove.pairs_lead", lang, best=best, n=n))
+    return [Prose(title, "label"), lead, Table(title, head, rows)]
+
+
+def told_difference(pair: Paired) -> str:
+    """``+0.028 [−0.006, +0.061]``."""
+    value, low, high = (signed(end) for end in (pair.difference.value, pair.difference.low, pair.difference.high))
+    return f"{value} [{low}, {high}]"
+
+
+def told_p(p: float, lang: str) -> str:
+    return say("prove.least_p", lang) if p < LEAST_P else f"{p:.3f}"
+
+
+def told_pair(pair: Paired, lang: str) -> str:
+    """Whether the rows tell two candidates apart, and how many could."""
+    if pair.told_apart:
+        return say("prove.apart", lang)
+    if pair.rows_needed is None:
+        return say("prove.same", lang)
+    return say("prove.needs", lang, rows=formats.compact(pair.rows_needed, lang))

@@ -1,0 +1,177 @@
+"""The report's section on what more labelled rows would bring: curves through the pilots of a race, and figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from advisor import formats, words
+from advisor.prove.records import Race
+from advisor.report.blocks import Block, Cell, Lines, Table
+from advisor.report.lines import BOTTOM, LEFT, RIGHT, TOP, Box, Scale, draw, text_width
+from advisor.report.lines import Curve as Line
+from advisor.report.prove import ends, told_score
+from advisor.texts import say
+from executors.base import Score
+
+if TYPE_CHECKING:
+    from advisor.prove.learning import Curve
+
+    Curves = Mapping[str, Curve]
+
+MORE = 500  # labelled rows that are asked about
+DRAWN = 4  # curves at most: of those that score highest
+PLACES = 25  # of a curve that are computed
+APART = 46  # between two ticks
+MARK_GAP = 6
+
+
+def section(race: Race | None, lang: str) -> list[Block]:
+    """Nothing where no candidate learns from rows."""
+    curves = curves_of(race) if race else {}
+    if race is None or not curves:
+        return []
+    blocks: list[Block] = []
+    drawn = {name: curve for name, curve in curves.items() if len(curve.points) > 1}
+    blocks += [_drawing(dict(list(drawn.items())[:DRAWN]), race, lang)] if drawn else []
+    return [*blocks, _table(curves, race, lang)]
+
+
+def curves_of(race: Race) -> Curves:
+    """The curve of every candidate that learns from labelled rows and was scored, the best as a full run first."""
+    from advisor.prove.learning import fit, learns
+    from advisor.report.page import higher_is_better
+
+    sign = 1 if higher_is_better(race.metric) else -1
+    found = {}
+    for one in sorted(race.standings, key=lambda one: -sign * (one.at_full.value if one.at_full else -sign * math.inf)):
+        pilots = [pilot for pilot in race.pilots if pilot.candidate == one.name]
+        curve = fit(pilots, race.metric) if learns(one.methods) else None
+        if curve:
+            found[one.name] = curve
+    return found
+
+
+# -- the table -------------------------------------------------------------------------------------------
+
+
+def _table(curves: Curves, race: Race, lang: str) -> Table:
+    goal = race.train + MORE
+    at = say("prove.curves_at", lang, rows=formats.number(goal))
+    head = (say("prove.candidate", lang), say("prove.curves_measured", lang), at, say("prove.curves_gain", lang))
+    rows = tuple(_row(name, curve, goal, race, lang) for name, curve in curves.items())
+    return Table(say("prove.curves_table", lang), head, rows)
+
+
+def _row(name: str, curve: Curve, goal: int, race: Race, lang: str) -> tuple[Cell, ...]:
+    last = curve.points[-1]
+    rows = formats.number(last.rows)
+    expected, gained = curve.at(goal), curve.gain(goal - last.rows)
+    return (
+        Cell(words.method_name(name, lang)),
+        Cell(formats.score(last.score.value), note=say("prove.curves_on", lang, rows=rows), tone="strong"),
+        Cell(formats.score(expected.value), note=ends(expected)),
+        Cell(told_gain(gained), note=say("prove.curves_from", lang, rows=rows) if last.rows < race.train else ""),
+    )
+
+
+def told_gain(gain: Score) -> str:
+    """``+0.012 [−0.010, +0.040]``."""
+    from advisor.report.chain import signed
+
+    return f"{signed(gain.value)} [{signed(gain.low)}, {signed(gain.high)}]"
+
+
+# -- the drawing -----------------------------------------------------------------------------------------
+
+
+class Window(Scale):
+    """Rows from `first` to `last` across, by their logarithm; scores from `low` to `high` upwards."""
+
+    def __init__(self, first: float, last: float, low: float, high: float) -> None:
+        super().__init__(last)
+        self.first, self.low, self.high = first, low, high
+
+    def x(self, count: float) -> float:
+        share = math.log(count / self.first) / math.log(self.most / self.first)
+        return round(LEFT + (RIGHT - LEFT) * share, 1)
+
+    def y(self, share: float) -> float:
+        inside = min(max(share, self.low), self.high)
+        return round(BOTTOM - (BOTTOM - TOP) * (inside - self.low) / (self.high - self.low), 1)
+
+
+def _drawing(curves: Curves, race: Race, lang: str) -> Lines:
+    goal = max(2 * race.train, race.train + MORE)
+    lines = {name: _line(curve, goal) for name, curve in curves.items()}
+    first = min(line[0][0] for line in lines.values())
+    levels = _levels([end for line in lines.values() for _, _, low, high in line for end in (low, high)])
+    scale = Window(first, goal, levels[0], levels[-1])
+    at = scale.x(race.train)
+    label = say("prove.curves_mark", lang, rows=formats.number(race.train))
+    turned = at + MARK_GAP + text_width(label) > RIGHT
+    wide = text_width(label) + 2 * MARK_GAP
+    taken = [Box(at - (wide if turned else 0), TOP, wide)]
+    tones = {name: f"c{n}" for n, name in enumerate(curves)}
+    named = [Line(words.method_name(name, lang), tones[name], line) for name, line in lines.items()]
+    return Lines(
+        title=say("prove.curves_drawing", lang),
+        alt=" ".join(_alt(name, curve, goal, lang) for name, curve in curves.items()),
+        caption=say("prove.curves_caption", lang),
+        across=say("prove.curves_across", lang),
+        upwards=words.label("metric", race.metric, lang),
+        series=draw(named, scale, taken),
+        x_ticks=tuple((scale.x(rows), formats.number(rows)) for rows in _rows(curves, race.train, goal, scale)),
+        y_ticks=tuple((scale.y(level), formats.number(level)) for level in levels),
+        mark=at,
+        mark_label=label,
+        mark_turned=turned,
+        dots=tuple(
+            (scale.x(point.rows), scale.y(point.score.value), tones[name])
+            for name, curve in curves.items()
+            for point in curve.points
+        ),
+    )
+
+
+def _line(curve: Curve, goal: int) -> list[tuple[float, float, float, float]]:
+    """(rows, score, low, high) from the smallest pilot to `goal`, through every pilot."""
+    start = curve.points[0].rows
+    steps = (start * (goal / start) ** (n / (PLACES - 1)) for n in range(PLACES))
+    rows = sorted({round(step) for step in steps} | {point.rows for point in curve.points})
+    found = ((count, curve.at(count)) for count in rows)
+    return [(float(count), score.value, score.low, score.high) for count, score in found]
+
+
+def _levels(values: Sequence[float]) -> list[float]:
+    """Round scores from below the lowest to above the highest, three to seven of them."""
+    low, high = min(values), max(values)
+    span = (high - low) or abs(high) or 1.0
+    size = 10 ** math.floor(math.log10(span / 4))
+    width = next(size * times for times in (1, 2, 2.5, 5, 10) if span / (size * times) <= 5)
+    first, last = math.floor(low / width + 1e-9), math.ceil(high / width - 1e-9)
+    return [round(width * n, 10) for n in range(first, max(last, first + 1) + 1)]
+
+
+def _rows(curves: Curves, train: int, goal: int, scale: Window) -> list[int]:
+    """Ticks where pilots are, those that would stand in each other's way left out."""
+    kept: list[int] = []
+    for rows in (train, goal, *sorted(point.rows for curve in curves.values() for point in curve.points)):
+        if all(abs(scale.x(rows) - scale.x(other)) >= APART for other in kept):
+            kept.append(rows)
+    return sorted(kept)
+
+
+def _alt(name: str, curve: Curve, goal: int, lang: str) -> str:
+    """A curve in a sentence: where it begins and where it ends."""
+    start = curve.points[0]
+    return say(
+        "prove.curves_alt",
+        lang,
+        method=words.method_name(name, lang),
+        first=told_score(start.score),
+        start=formats.number(start.rows),
+        last=told_score(curve.at(goal)),
+        end=formats.number(goal),
+    )
