@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import executors
-from advisor import formats
+from advisor import formats, work_heads, work_training
 from advisor.decision import Inputs
 from advisor.endpoints import Asked, find_endpoint, forecast
 from advisor.hardware import Range, Rig, own_accelerator, reference_cpu
@@ -15,44 +15,36 @@ from advisor.profile.data import DataProfile, measure_data
 from advisor.profile.documents import measure_documents
 from advisor.profile.machine import Machine, measure_machine, measure_tflops
 from advisor.profile.model import measure_model
-from advisor.quote import ENCODER, REFERENCE_PARAMETERS, duration, serving_seconds
-from advisor.quote.duration import training_seconds
+from advisor.quote import REFERENCE_PARAMETERS, duration, serving_seconds
 from advisor.quote.memory import answering_memory, training_memory
-from advisor.quote.shape import Shape, model_shape, typical
-from advisor.quote.workload import LABEL_TOKENS, Workload, with_settings
 from advisor.texts import LANGUAGES, text
-from executors.base import Plan, Text, parse_params, to_dict
+from advisor.work import (
+    INSTRUCTION_TOKENS,
+    TURN_TOKENS,
+    Rows,
+    add,
+    answers,
+    embedded,
+    instruction,
+    over,
+    params_of,
+    shape_of,
+)
+from executors.base import Plan, Text
 
 if TYPE_CHECKING:
     from executors.prompt.params import PromptParams
 
 START = (duration.START[0], duration.START[2])  # seconds to import the libraries
-BASELINE = (0.5, 5.0)
-FIT = (1.0, 10.0)  # a head's cross-validation
+BASELINE = (0.05, 1.0)  # .02 s at 210 rows, .1 at 770 and 77 classes
 REASONED = (0.25, 1.0)  # of the tokens that steps of reasoning and their answer may have: a small model fills them
 SHOTS, MOST_SHOTS, TEXT_SHOTS = 8, 24, 4  # demonstrations: of labels and numbers, at most, of free text
 TRIED = 12  # training questions that readers are compared on
-EXTRACT_TOKENS = 550  # scored to mark one answer in what was retrieved: measured on the demo's questions
+KNOWN = 100  # training questions that the threshold of abstention is set on
+QUOTED = 2  # times the passages' tokens that are read to quote a sentence of them: each with the one before it
+EXTRACT_TOKENS = (220, 550)  # scored to mark one answer in what was retrieved: on XQuAD's and the demo's questions
 CALIBRATED = 48  # training texts that labels are calibrated on
-TURN_TOKENS = 12  # a message's own marks in a chat template
-INSTRUCTION_TOKENS = 40
-PASSAGE_TOKENS = 96  # of one that stands in a training prompt, as documents are cut by default
-TRAINED_PASS = 3  # a pass that trains, in passes that only read: forward, and twice as much back
-GENERAL = (60, 50.0, 10.0)  # items of the general set, tokens to read and to write of each
 TOGETHER = (32, 8)  # rows that are answered beside one another, most and least
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a run will work through. Tokens are means, estimated."""
-
-    train: int
-    test: int
-    input_tokens: float
-    answer_tokens: float
-    labels: int = 0
-    document_tokens: int = 0
-    grounded: bool = False  # rows bring a passage
 
 
 @dataclass(frozen=True)
@@ -64,6 +56,11 @@ class Estimate:
     seconds: Range | None = None
     memory_gb: Range | None = None
 
+    @property
+    def point(self) -> float | None:
+        """Seconds that are likely: the geometric middle, as both ends are off by factors."""
+        return math.sqrt(self.seconds[0] * self.seconds[1]) if self.seconds else None
+
 
 def estimate_text(plan: Plan) -> Text:
     """One sentence: about how long the plan takes here, and what it costs where an endpoint is asked.
@@ -73,8 +70,9 @@ def estimate_text(plan: Plan) -> Text:
     return estimate_plan(plan).told
 
 
-def estimate_plan(plan: Plan) -> Estimate:
-    """About how long the plan takes here, and where a language model is trained its peak memory.
+def estimate_plan(plan: Plan, *, warm: bool = False) -> Estimate:
+    """About how long the plan takes here, and where a language model is trained its peak memory. `warm`: in a process
+    that has run another one, and has the libraries.
 
     Raises `UserError` for data that cannot be used.
     """
@@ -87,7 +85,7 @@ def estimate_plan(plan: Plan) -> Estimate:
     measured = None if machine.gpu_memory_gb else measure_tflops()
     rounds = plan.data.folds + 1 if plan.data.folds else 1  # a training a fold, and one on all rows
     share = replace(rows, test=-(-rows.test // rounds))
-    low, high = (rounds * seconds for seconds in estimate_seconds(plan, share, machine, measured))
+    low, high = (rounds * seconds for seconds in estimate_seconds(plan, share, machine, measured, warm=warm))
     time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
     told = text("quote.estimate", time=time, machine=_machine_name(machine), train=data.train, test=data.test)
     language = plan.executor in ("peft", "full") and not _tunes_encoder(plan)
@@ -97,7 +95,7 @@ def estimate_plan(plan: Plan) -> Estimate:
 
 def estimate_all(plans: Sequence[Plan]) -> Text:
     """One sentence: about how long all of these take here, one after the other; empty where one cannot be told."""
-    spans = [found for plan in plans if (found := estimate_plan(plan).seconds)]
+    spans = [found for n, plan in enumerate(plans) if (found := estimate_plan(plan, warm=n > 0).seconds)]
     if len(spans) < len(plans):
         return {}
     low, high = sum(low for low, _ in spans), sum(high for _, high in spans)
@@ -122,14 +120,18 @@ def _rows_of_plan(plan: Plan) -> tuple[DataProfile, Rows]:
 def rows_of(data: DataProfile, document_tokens: int = 0) -> Rows:
     """What a profile says a run will work through."""
     lengths, grounded = (data.input_tokens, data.answer_tokens), bool(data.columns.get("context"))
-    return Rows(data.train, data.test, *lengths, len(data.labels), document_tokens, grounded)
+    passages = data.passage_tokens, data.alike
+    return Rows(data.train, data.test, *lengths, len(data.labels), document_tokens, grounded, *passages)
 
 
-def estimate_seconds(plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None) -> Range:
-    """Seconds (low, high) from start to score, weights being here already. `tflops` is the CPU's rate, if measured."""
+def estimate_seconds(
+    plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None, *, warm: bool = False
+) -> Range:
+    """Seconds (low, high) from start to score, weights being here already. `tflops` is the CPU's rate, if measured;
+    `warm`: the libraries are loaded."""
     rig = rig_of(machine, tflops)
     work = (_encoder if _tunes_encoder(plan) else ESTIMATES[plan.executor])(plan, rows, rig)
-    started = (0.0, 0.0) if plan.executor == "baseline" else START
+    started = (0.0, 0.0) if warm or plan.executor == "baseline" else START
     return started[0] + work[0] + BASELINE[0], started[1] + work[1] + BASELINE[1]  # the floor runs beside it
 
 
@@ -137,7 +139,7 @@ def index_seconds(tokens: float) -> tuple[Range, str | Text]:
     """Seconds (low, high) to embed so many tokens here, from start to end, and what this machine is called."""
     machine = measure_machine()
     rig = rig_of(machine, None if machine.gpu_memory_gb else measure_tflops())
-    return _sum(START, _embedded(tokens, rig)), _machine_name(machine)
+    return add(START, embedded(tokens, rig)), _machine_name(machine)
 
 
 def _machine_name(machine: Machine) -> str | Text:
@@ -158,7 +160,7 @@ def _prompt_asked(plan: Plan, rows: Rows) -> Asked:
     """From the shortest to the longest of the prompts that are compared."""
     from executors.messages import answer_tokens
 
-    params, tried = _params(plan), prompts_of(plan, rows)
+    params, tried = params_of(plan), prompts_of(plan, rows)
     tokens = [_prompt_tokens(one, rows, plan.task) for one in tried]
     asked, shared = [sum(part) for part in tokens], min(part[0] for part in tokens)
     reasons = params.chain_of_thought
@@ -179,30 +181,26 @@ def _baseline(plan: Plan, rows: Rows, rig: Rig) -> Range:
     return BASELINE
 
 
-def _probe(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    return _sum(_embedded((rows.train + rows.test) * rows.input_tokens, rig), FIT)
-
-
 def _prompt(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """The search for at most its budget, then the answers with what it may choose: the cheapest prompt, the dearest."""
     tried = prompts_of(plan, rows)
     each = [_asked_with(plan, one, replace(rows, test=rows.test + _calibrated(plan, one)), rig) for one in tried]
     answered = min(low for low, _ in each), max(high for _, high in each) * _members(plan, tried, rows)
     retrieving = [one.retrieves for one in tried]
-    low, high = _embedded((rows.train + rows.test) * rows.input_tokens, rig)
-    embedded = low * all(retrieving), high * any(retrieving)
+    low, high = embedded((rows.train + rows.test) * rows.input_tokens, rig, plan.embedder)
+    retrieved = low * all(retrieving), high * any(retrieving)
     searched = (0.0, 0.0)
     if is_searched(plan, rows):
-        begun, budget = first_round(plan, rows, rig), float(_params(plan).search_seconds)
+        begun, budget = first_round(plan, rows, rig), float(params_of(plan).search_seconds)
         searched = min(begun[0], budget), max(budget, _one_round(plan, tried[0], rows, rig)[1])
-    return _sum(searched, embedded, answered)
+    return add(searched, retrieved, answered)
 
 
 def _members(plan: Plan, tried: Sequence[PromptParams], rows: Rows) -> int:
     """Prompts that a search may average: those whose labels are all compared by likelihood."""
-    scored = plan.task == "classification" and not _params(plan).chain_of_thought and is_searched(plan, rows)
+    scored = plan.task == "classification" and not params_of(plan).chain_of_thought and is_searched(plan, rows)
     joining = sum(one.candidates == "all" for one in tried) if scored else 0
-    return max(1, min(int(_params(plan).ensemble), joining))
+    return max(1, min(int(params_of(plan).ensemble), joining))
 
 
 def _calibrated(plan: Plan, params: PromptParams) -> int:
@@ -215,7 +213,7 @@ def is_searched(plan: Plan, rows: Rows) -> bool:
     """Whether a prompt's plan leaves time for a search, and there are rows to search on."""
     from executors.prompt.search import LEAST_ROWS
 
-    return _params(plan).search_seconds > 0 and rows.train // 2 >= LEAST_ROWS
+    return params_of(plan).search_seconds > 0 and rows.train // 2 >= LEAST_ROWS
 
 
 def prompts_of(plan: Plan, rows: Rows) -> list[PromptParams]:
@@ -225,7 +223,7 @@ def prompts_of(plan: Plan, rows: Rows) -> list[PromptParams]:
     from executors.prompt.params import given_names
     from executors.prompt.search import MOST_ROWS
 
-    params: PromptParams = _params(plan)
+    params: PromptParams = params_of(plan)
     if not is_searched(plan, rows):
         return [params]
     shown = rows.train - min(rows.train // 2, MOST_ROWS)
@@ -235,7 +233,7 @@ def prompts_of(plan: Plan, rows: Rows) -> list[PromptParams]:
 
 def first_round(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """Seconds that the first round of a plan's search takes: every prompt on a few rows."""
-    return _sum(*(_one_round(plan, one, rows, rig) for one in prompts_of(plan, rows)))
+    return add(*(_one_round(plan, one, rows, rig) for one in prompts_of(plan, rows)))
 
 
 def search_requests(prompts: int, train: int) -> int:
@@ -263,25 +261,25 @@ def _asked_with(plan: Plan, params: PromptParams, rows: Rows, rig: Rig) -> Range
     if params.chain_of_thought:
         from executors.messages import answer_tokens
 
-        once = _over((2 * _parameters(plan) * shared,) * 2, rig)
+        once = over((2 * shape_of(plan).body * shared,) * 2, rig)
         wrote = (share * (params.max_tokens or answer_tokens("reasoning")) for share in REASONED)
         low, high = (serving_seconds(_parameters(plan), rows.test, own, tokens, rig) for tokens in wrote)
-        return _sum(once, (low[0], high[1]))
+        return add(once, (low[0], high[1]))
     if params.candidates == "shown" and params.retrieves:
         rows = replace(rows, labels=min(_shots(params, rows, plan.task), rows.labels))
-    return _answers(plan, rows, rig, shared=shared, own=own)
+    return answers(plan, rows, rig, shared=shared, own=own)
 
 
 def _shown(plan: Plan, rows: Rows) -> Range:
     """Tokens of a plan's prompt: those that all rows share, and a row's own."""
-    return _prompt_tokens(_params(plan), rows, plan.task)
+    return _prompt_tokens(params_of(plan), rows, plan.task)
 
 
 def _prompt_tokens(params: PromptParams, rows: Rows, task: str) -> Range:
     """As `_shown`; retrieved demonstrations are a row's own, so nothing of them is read only once."""
     turns = rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS
     demonstrations = _shots(params, rows, task) * turns
-    own, shared = rows.input_tokens + TURN_TOKENS, _instruction(rows)
+    own, shared = rows.input_tokens + TURN_TOKENS, instruction(rows)
     return (shared, own + demonstrations) if params.retrieves else (shared + demonstrations, own)
 
 
@@ -302,14 +300,14 @@ def usual_shots(task: str, labels: int, grounded: bool) -> int:
 def _with_documents(plan: Plan, rows: Rows) -> Range:
     """As `_shown`, the documents whole in every prompt."""
     turns = rows.input_tokens + rows.answer_tokens + 2 * TURN_TOKENS
-    shared = _instruction(rows) + rows.document_tokens + _params(plan).shots * turns
+    shared = instruction(rows) + rows.document_tokens + params_of(plan).shots * turns
     return shared, rows.input_tokens + TURN_TOKENS
 
 
 def _with_passages(plan: Plan, rows: Rows) -> Range:
     """As `_shown`, with the passages that are retrieved for a row."""
-    params = _params(plan)
-    return _instruction(rows), rows.input_tokens + params.passages_read * params.chunk_tokens + TURN_TOKENS
+    params = params_of(plan)
+    return instruction(rows), rows.input_tokens + params.passages_read * params.chunk_tokens + TURN_TOKENS
 
 
 PROMPT_TOKENS: Mapping[str, Callable[[Plan, Rows], Range]] = {  # of methods that can ask an endpoint
@@ -321,15 +319,15 @@ PROMPT_TOKENS: Mapping[str, Callable[[Plan, Rows], Range]] = {  # of methods tha
 
 def _long_context(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """The documents once, as they are kept between prompts; every token after them is compared with all of theirs."""
-    shape = model_shape(plan.model) or typical(_parameters(plan))
+    shape = shape_of(plan)
     shared, own = _with_documents(plan, rows)
     compared = 4 * shape.layers * shape.attention * shared  # FLOPs of one token's attention to them
     kept = 2 * shape.layers * shape.groups * shared * (4 if rig.kind == "cpu" else 2)  # bytes of keys and values
     steps = max(rows.answer_tokens, 1) * rows.test
     least, most = (3 * kept * steps / together for together in TOGETHER)  # read, and written anew with a token more
-    attended = _over((compared * (shared / 2 + rows.test * own), compared * (shared + rows.test * own + steps)), rig)
+    attended = over((compared * (shared / 2 + rows.test * own), compared * (shared + rows.test * own + steps)), rig)
     moved = least / rig.bandwidth[1], most / rig.bandwidth[0]
-    return _sum(_answers(plan, rows, rig, shared=shared, own=own), attended, moved)
+    return add(answers(plan, rows, rig, shared=shared, own=own), attended, moved)
 
 
 def choice_seconds(plan: Plan, rows: Rows, rig: Rig) -> Range:
@@ -341,82 +339,53 @@ def choice_seconds(plan: Plan, rows: Rows, rig: Rig) -> Range:
     from executors.retriever.chooser import FIRST
 
     asked = questions(rows.train)
-    embedded = rows.document_tokens * cuts(plan) + asked * rows.input_tokens
-    first, whole = _embedded(embedded * min(1.0, FIRST / max(asked, 1)), rig), _embedded(embedded, rig)
+    tokens = rows.document_tokens * cuts(plan) + asked * rows.input_tokens
+    first, whole = (embedded(part * tokens, rig, plan.embedder) for part in (min(1.0, FIRST / max(asked, 1)), 1.0))
     return first[0], whole[1]
 
 
 def _chosen(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """The choice of how to cut and search, within its budget."""
-    budget = float(_params(plan).search_seconds)
+    budget = float(params_of(plan).search_seconds)
     low, high = choice_seconds(plan, rows, rig) if budget else (0.0, 0.0)
     return min(low, budget), min(high, budget)
 
 
 def _found(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """What each question costs beside its answer: a cross-encoder reads its candidates, the model words it anew."""
-    params = _params(plan)
+    params = params_of(plan)
     reranked = written = (0.0, 0.0)
     if params.rerank:
         pairs = rows.test * params.candidates * (params.chunk_tokens + rows.input_tokens)
-        reranked = _embedded(pairs, rig)
+        reranked = embedded(pairs, rig)
     if params.rewrite:
         from executors.retriever.rewriting import MOST_TOKENS
 
         own = rows.input_tokens + INSTRUCTION_TOKENS
         written = serving_seconds(_parameters(plan), rows.test, own, MOST_TOKENS / 2, rig)
-    return _sum(reranked, written)
+    return add(reranked, written)
 
 
 def _rag(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """The index, how it is cut and searched, then readers tried on training questions and the better one used."""
-    params, n = _params(plan), _parameters(plan)
+    params, n = params_of(plan), _parameters(plan)
     tokens = rows.document_tokens + (rows.test + rows.train) * rows.input_tokens
-    indexed = _sum(_embedded(tokens, rig), _chosen(plan, rows, rig), _found(plan, rows, rig))
+    indexed = add(embedded(tokens, rig, plan.embedder), _chosen(plan, rows, rig), _found(plan, rows, rig))
     if params.reader == "quote":
-        return indexed
+        read = QUOTED * params.passages_read * params.chunk_tokens * (rows.test + min(rows.train, KNOWN))
+        return add(indexed, embedded(read, rig, plan.embedder))
     shared, own = _with_passages(plan, rows)
     asked = replace(rows, test=rows.test + TRIED)
-    written = _answers(plan, asked, rig, shared=shared, own=own)
-    marked = _over((2 * n * EXTRACT_TOKENS * asked.test,) * 2, rig)
+    written = answers(plan, asked, rig, shared=shared, own=own)
+    least, most = (2 * n * tokens * asked.test for tokens in EXTRACT_TOKENS)
+    marked = over((least, most), rig)
     used = {"generate": (written,), "extract": (marked,)}.get(params.reader, (written, marked))
-    return _sum(indexed, (min(low for low, _ in used), max(high for _, high in used)))
-
-
-def _tuned(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    """Training as it is quoted, whose start is counted once, then the finished model anew and its answers."""
-    answered = _answers(plan, rows, rig, shared=_instruction(rows), own=rows.input_tokens + TURN_TOKENS)
-    return _sum(_trained(plan, rows, rig), _looked(plan, rows, rig), answered, START)
-
-
-def _trained(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    """The training alone, without the start of the program."""
-    shape, work = _training(plan, rows)
-    peak = training_memory(shape, plan.executor, work, rig.kind).range
-    low, _, high = training_seconds(shape, plan.executor, work, rig, work.steps(), peak)
-    return low - START[0], high - START[1]
-
-
-def _read(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    """Windows of the documents, all of whose tokens are trained on, then the held-out rows answered."""
-    params = _params(plan)
-    windows = replace(rows, train=max(1, round(rows.document_tokens / params.max_length)))
-    whole = replace(windows, input_tokens=0.0, answer_tokens=float(params.max_length), labels=0)
-    low, high = _trained(plan, whole, rig)
-    answered = _answers(plan, rows, rig, shared=_instruction(rows), own=rows.input_tokens + TURN_TOKENS)
-    return _sum((low, high), answered, START)
+    return add(indexed, (min(low for low, _ in used), max(high for _, high in used)))
 
 
 def _encoder(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    """Passes over the rows, each forward and backward: few with a plain head, several where pairs come first."""
-    params = _params(plan)
-    tokens = rows.train * min(rows.input_tokens, params.max_length)
-    least = params.min_steps * params.batch_size / max(rows.train, 1)
-    passes = max(params.epochs, least)
-    low, high = passes, passes + getattr(params, "contrast_epochs", 0)
-    embedded = _embedded(tokens, rig)
-    trained = TRAINED_PASS * low * embedded[0], TRAINED_PASS * high * embedded[1]
-    return _sum(trained, _embedded(rows.test * rows.input_tokens, rig), FIT)
+    """The plan's encoder; its model where `peft` or `full` tunes one."""
+    return work_heads.encoder(plan, rows, rig, plan.embedder if plan.executor == "small_encoder" else plan.model)
 
 
 def _tunes_encoder(plan: Plan) -> bool:
@@ -426,30 +395,11 @@ def _tunes_encoder(plan: Plan) -> bool:
     return plan.executor in ("peft", "full") and is_encoder(plan.model)
 
 
-def _training(plan: Plan, rows: Rows) -> tuple[Shape, Workload]:
-    """The model that is trained, and the work."""
-    found = getattr(_params(plan), "passages", 0) * PASSAGE_TOKENS
-    known = Workload(rows.train, rows.input_tokens + found, rows.answer_tokens, _instruction(rows) + TURN_TOKENS)
-    return model_shape(plan.model) or typical(REFERENCE_PARAMETERS), with_settings(known, to_dict(_params(plan)))
-
-
 def _tuned_memory(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """GB at the peak: of the training, or of answering the held-out rows where that needs more."""
-    shape, work = _training(plan, rows)
+    shape, work = work_training.training(plan, rows)
     training, answering = training_memory(shape, plan.executor, work, rig.kind), answering_memory(shape, work, rig.kind)
     return max(training.ends[0], answering.ends[0]), max(training.ends[2], answering.ends[2])
-
-
-def _looked(plan: Plan, rows: Rows, rig: Rig) -> Range:
-    """What is looked at before and after: some rows answered, and their right answers and a general set read."""
-    params, n = _params(plan), _parameters(plan)
-    asked = min(params.compare, rows.train)
-    shared, own = _instruction(rows), rows.input_tokens + TURN_TOKENS
-    answered = _answers(plan, replace(rows, test=asked), rig, shared=shared, own=own) if asked else (0.0, 0.0)
-    read = _over((2 * n * asked * (shared + own + rows.answer_tokens),) * 2, rig)
-    general = serving_seconds(n, *GENERAL, rig) if params.forgetting else (0.0, 0.0)
-    low, high = _sum(answered, read, general)
-    return 2 * low, 2 * high
 
 
 ESTIMATES: Mapping[str, Callable[[Plan, Rows, Rig], Range]] = {
@@ -457,46 +407,14 @@ ESTIMATES: Mapping[str, Callable[[Plan, Rows, Rig], Range]] = {
     "prompt": _prompt,
     "long_context": _long_context,
     "rag": _rag,
-    "probe": _probe,
+    "probe": work_heads.probe,
     "small_encoder": _encoder,
-    "peft": _tuned,
-    "full": _tuned,
-    "cpt": _read,
-    "preference": _tuned,
+    "peft": work_training.tuned,
+    "full": work_training.tuned,
+    "cpt": work_training.read_on,
+    "preference": work_training.preferred,
 }
-
-
-def _answers(plan: Plan, rows: Rows, rig: Rig, shared: float, own: float) -> Range:
-    """Answering every test row: what all prompts share is read once; labels are scored, other answers generated."""
-    n = _parameters(plan)
-    once = _over((2 * n * shared, 2 * n * shared), rig)
-    if plan.task == "classification":
-        flops = 2 * n * rows.test * (own + LABEL_TOKENS * rows.labels)
-        return _sum(once, _over((flops, flops), rig))
-    return _sum(once, serving_seconds(n, rows.test, own, max(rows.answer_tokens, 1), rig))
-
-
-def _embedded(tokens: float, rig: Rig) -> Range:
-    return _over((2 * ENCODER[0] * tokens,) * 2, rig)
-
-
-def _instruction(rows: Rows) -> float:
-    return INSTRUCTION_TOKENS + LABEL_TOKENS * rows.labels
 
 
 def _parameters(plan: Plan) -> float:
     return measure_model(plan.model).parameters or REFERENCE_PARAMETERS
-
-
-def _params(plan: Plan) -> Any:
-    params, _ = parse_params(executors.method(plan.executor).Params, plan.params)
-    return params
-
-
-def _over(flops: Range, rig: Rig) -> Range:
-    slow, fast = rig.flops
-    return flops[0] / fast, flops[1] / slow
-
-
-def _sum(*ranges: Range) -> Range:
-    return sum(low for low, _ in ranges), sum(high for _, high in ranges)

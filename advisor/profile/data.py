@@ -49,6 +49,8 @@ class DataProfile:
     estimated: bool = False
     layout: str = ""  # the shape the rows are kept in, see `executors.data.layout`; empty where only a part was read
     layout_reason: Text = field(default_factory=dict)
+    passage_tokens: float = 0.0  # of an input: the passage that rows bring, where all do
+    alike: float = 1.0  # so many rows bring the same one
 
 
 def measure_data(
@@ -97,6 +99,7 @@ def split_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> tuple[
     layout, layout_reason = recognise_layout(table, columns, task)
     dataset = load_dataset(data_spec(inputs), task, seed)
     rows = dataset.train
+    passage_tokens, alike = _passages(rows)
     profile = DataProfile(
         path=inputs.data,
         task=task,
@@ -110,6 +113,8 @@ def split_data(inputs: Inputs, task: str | None = None, seed: int = 0) -> tuple[
         languages=languages_of(row.input.text for row in rows),
         input_tokens=mean_tokens([f"{row.input.text} {row.input.context}" for row in rows[:SAMPLE]]),
         answer_tokens=mean_tokens(_targets(rows[:SAMPLE])),
+        passage_tokens=passage_tokens,
+        alike=alike,
         test_path=inputs.test,
         notes=dataset.notes,
         layout=layout,
@@ -146,6 +151,14 @@ def data_facts(data: DataProfile, asked: Facts) -> Facts:
 
 def _targets(rows: Sequence[Row]) -> list[str]:
     return [row.target for row in rows if row.targets]
+
+
+def _passages(rows: Sequence[Row]) -> tuple[float, float]:
+    """(tokens of a passage, rows that bring the same one); (0, 1) where a row has none."""
+    passages = [row.input.context for row in rows]
+    if not passages or not all(passages):
+        return 0.0, 1.0
+    return mean_tokens(passages[:SAMPLE]), len(passages) / len(set(passages))
 
 
 def mean_tokens(texts: Sequence[str]) -> float:

@@ -52,4 +52,14 @@ def measured_work(facts: Facts, inputs: Inputs, rows: int | None = None) -> Work
     answer = max(fmean(counter.count([row.target for row in counted])), 1.0)
     told = text("quote.tokens_measured", path=inputs.data, input=f"{asked:.0f}", output=f"{answer:.0f}")
     work = workload_of(facts, rows or int(facts.value("labelled_examples") or len(data.train)))
-    return replace(work, input_tokens=asked, answer_tokens=answer, held_out=float(len(data.test)), about=(told,))
+    passages = [row.input.context for row in counted if row.input.context]
+    alike = len(counted) / len(set(passages)) if len(passages) == len(counted) else 1.0
+    return replace(
+        work,
+        input_tokens=asked,
+        answer_tokens=answer,
+        held_out=float(len(data.test)),
+        passage_tokens=fmean(counter.count(passages)) if alike > 1 else 0.0,
+        alike=alike,
+        about=(told,),
+    )

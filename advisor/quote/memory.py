@@ -31,6 +31,7 @@ last step's gradients left: 0.8 to 1.0 times were measured."""
 LOGITS_BYTES = {"cpu": 12, "gpu": 14}  # a token and word: logits, log-probabilities and their gradients in float32
 ANSWER_ROWS, ANSWER_TOKENS = 32, 16_384  # of a batch of rows that are scored, at most; see executors.models.language
 ANSWER_LOGITS = 4096
+LENGTHS = 16  # tokens between the lengths of rows, up to the longest, of which the widest line is taken
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,23 @@ def lora_parameters(shape: Shape, rank: int) -> float:
     return rank * shape.layers * (2 * (w + q) + 2 * (w + g) + 3 * (w + inner))
 
 
+def adapter_parameters(shape: Shape, training: Training) -> float:
+    """Parameters of the weights a variant adds. DoRA's magnitudes are too few to count; IA3 scales keys, values and the
+    inner channels; bottlenecks stand behind attention and feed-forward; a prefix is keys and values of every layer."""
+    w, g = shape.width, shape.groups
+    added = {
+        "ia3": shape.layers * (2 * g + shape.inner),
+        "prompt_tuning": training.virtual_tokens * w,
+        "prefix_tuning": training.virtual_tokens * shape.layers * 2 * g,
+        "bottleneck_adapters": shape.layers * 2 * (2 * training.bottleneck * w + training.bottleneck + w),
+    }
+    return added.get(training.variant, lora_parameters(shape, training.rank))
+
+
 def trained_parameters(shape: Shape, method: str, training: Training) -> float:
     """Parameters that training moves."""
     if method in ADAPTERS:
-        return lora_parameters(shape, training.rank)
+        return adapter_parameters(shape, training)
     share = training.layers_share(shape.layers)
     return shape.parameters if share >= 1 else shape.body * share
 
@@ -93,18 +107,25 @@ def layer_bytes(shape: Shape, method: str, kind: Kind, rank: int, masked_tokens:
     return 8 * inner + 26 * w + 4 * q + 4 * g + 2 * masked_tokens
 
 
-def activation_bytes(
-    shape: Shape, method: str, work: Workload, kind: Kind, length: float, rows: float, *, shares: bool = True
-) -> float:
+def activation_bytes(shape: Shape, method: str, work: Workload, kind: Kind, length: float, rows: float) -> float:
     """What a batch of `rows` rows of `length` tokens keeps: every layer's, or with checkpointing its input alone and
-    one layer's at a time."""
+    one layer's at a time. On a CPU a line of rows goes through at a time, see `executors.tuning.batches`."""
     training = work.training
-    tokens, masked = work.computed(rows, length, shares=shares)
+    tokens, masked = work.computed(rows, length, shares=shape.shares)
+    if kind == "cpu" and shape.shares and rows > 1:
+        tokens, masked = max(_line(work, rows, one) for one in (*range(LENGTHS, int(length), LENGTHS), length))
     layer = layer_bytes(shape, method, kind, training.rank, masked)
     if not training.checkpointing:
         return tokens * (shape.layers + (1 if kind == "gpu" else 0)) * layer  # a GPU shows one layer's gradients
     kept = shape.width * (4 if kind == "cpu" or method not in ADAPTERS else 2)
     return tokens * (shape.layers * kept + 2 * layer)
+
+
+def _line(work: Workload, rows: float, length: float) -> tuple[float, float]:
+    """Tokens of a line where rows have `length`, and of its mask. Shorter rows stand together in longer lines, so that
+    the widest line need not be of the longest rows."""
+    masked = work.computed(rows, length)[1]
+    return masked or length, masked
 
 
 def logits_bytes(shape: Shape, kind: Kind, tokens: float) -> float:
@@ -132,7 +153,7 @@ def _parts(shape: Shape, method: str, work: Workload, kind: Kind, end: int, fact
     kept = KEPT_BY_ALLOCATOR["gpu" if kind == "gpu" else "adapter" if method in ADAPTERS else "full"][end]
     found = state_bytes(shape, method, trained, kind)
     found["copies"] = 0 if method in ADAPTERS else copy_bytes(shape, kind)
-    found["activations"] = kept * activation_bytes(shape, method, work, kind, length, rows, shares=end < 2)
+    found["activations"] = kept * activation_bytes(shape, method, work, kind, length, rows)
     found["logits"] = logits_bytes(shape, kind, rows * length * work.trained_share)
     if end == 0 or (kind == "gpu" and end == 1):  # gradients appear as the rest goes: only what exceeds it counts
         passing = sum(found[name] for name in ("copies", "activations", "logits"))

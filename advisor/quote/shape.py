@@ -31,6 +31,7 @@ class Shape:
     vocabulary: float
     shared_embeddings: bool
     source: str = ""  # the configuration it was read from; empty where it is typical of the size
+    shares: bool = True  # what rows begin with can be computed once: not under sliding windows, nor recurrence
 
     @property
     def embeddings(self) -> float:
@@ -41,6 +42,9 @@ class Shape:
     def body(self) -> float:
         """Parameters that compute on every token: all but the embeddings."""
         return max(self.parameters - self.embeddings, 0.0)
+
+
+MINILM = Shape(22.7e6, 6, 384, 384, 384, 1536, 30_522, shared_embeddings=True)
 
 
 def typical(parameters: float) -> Shape:
@@ -79,7 +83,15 @@ def read_shape(config: Mapping[str, Any], source: str = "") -> Shape | None:
         vocabulary=vocabulary,
         shared_embeddings=bool(config.get("tie_word_embeddings", True)),
         source=source,
+        shares=_sees_everything(config),
     )
+
+
+def _sees_everything(config: Mapping[str, Any]) -> bool:
+    """Whether every layer sees all that came before, as `executors.models.language.sees_everything` has it."""
+    layers = set(config.get("layer_types") or ["full_attention"])
+    slides = bool(config.get("sliding_window")) and bool(config.get("use_sliding_window", True))
+    return layers == {"full_attention"} and not slides
 
 
 def model_shape(name: str) -> Shape | None:
@@ -95,6 +107,14 @@ def model_shape(name: str) -> Shape | None:
         return shape
     parameters = measure_model(name).parameters
     return typical(parameters) if parameters else None
+
+
+def encoder_shape(name: str) -> Shape:
+    """The shape of a sentence encoder by alias, hub id or folder; MiniLM's where nothing is known of it."""
+    from advisor.profile.model import read_config
+
+    folder = _folder_of(name)
+    return (read_shape(read_config(folder), str(folder / "config.json")) if folder else None) or MINILM
 
 
 def _folder_of(name: str) -> Path | None:

@@ -20,8 +20,8 @@ ROWS_UNKNOWN = 500  # training pairs from which PEFT is advised
 INSTRUCTION_TOKENS = 60  # where the task is not known; with the marks of a chat template
 TEMPLATE_TOKENS = 24  # the marks of a chat template around an instruction and an input
 AFTER_INPUT = 6  # of these, what follows the input
-LABEL_TOKENS = 6  # a label that the instruction names
-SHARING_GAIN, SHARED_MOST = 0.9, 4096  # when rows share what they begin with; see executors.tuning.batches
+LABEL_TOKENS = 5  # a label that the instruction names: 4 on the demo's requests, 6 on Banking77
+ATTENTION = 1 / 2000  # what a token pays a token of its line, in its own cost: see executors.tuning.batches
 SPREAD = (1.5, 3.0)  # the longest batch and the longest rows, in mean lengths, where rows vary
 HELD_OUT = 200.0  # rows that are scored, where their number is not known
 DEVELOPMENT = (50, 200)  # rows from which some are held out to watch the loss on, and how many at most
@@ -54,7 +54,10 @@ class Training:
     max_length: int = 1024
     development: float = 0.1
     checkpoint_steps: int | None = None  # None: the method's own, see `saved_every`
+    variant: str = "lora"  # of PEFT's
     rank: int = 16
+    virtual_tokens: int = 20
+    bottleneck: int = 64
     layers: str = "all"  # of full tuning: all | last | first_frozen | scratch
     trained_layers: int | None = None
     frozen_layers: int | None = None
@@ -87,6 +90,8 @@ class Workload:
     labels: int = 0
     task: str = ""
     even: bool = False
+    passage_tokens: float = 0.0  # of an input: a passage that
+    alike: float = 1.0  # so many rows begin with, and which is computed once where they meet
     training: Training = field(default_factory=Training)
     about: tuple[Text, ...] = ()  # what was measured or assumed, in words
 
@@ -107,19 +112,38 @@ class Workload:
 
     def computed(self, rows: float, length: float, *, shares: bool = True) -> tuple[float, float]:
         """Tokens that a batch of `rows` rows of `length` is computed as, and those that each of them has a mask for (0:
-        none is needed). What rows begin with is computed once where that saves enough and `shares` holds."""
+        none is needed).
+
+        Where `shares` holds, rows stand in lines as trees: what they begin with stands in each line once. As many lines
+        as cost least, for a token looks at all of its line.
+        """
+        padded = rows * length, 0.0 if rows <= 1 or self.even else length
+        if not shares or rows <= 1:
+            return padded
+        lines = min(range(1, math.ceil(rows) + 1), key=lambda n: self._cost(n, rows, length))
+        tokens = self._in_lines(lines, rows, length)
+        return (tokens, tokens / lines) if lines < rows else padded
+
+    def _cost(self, lines: int, rows: float, length: float) -> float:
+        """Of so many lines, in tokens."""
+        tokens = self._in_lines(lines, rows, length)
+        return tokens * (1 + ATTENTION * tokens / lines)
+
+    def _in_lines(self, lines: int, rows: float, length: float) -> float:
+        """Tokens of `rows` rows in so many lines: the instruction once a line, a passage once or oftener, the rest of
+        every row."""
         begin = min(max(self.instruction_tokens - AFTER_INPUT, 0.0), length)
-        padded, shared = rows * length, begin + rows * (length - begin)
-        if shares and rows > 1 and shared <= min(SHARING_GAIN * padded, SHARED_MOST):
-            return shared, shared
-        return padded, 0.0 if rows <= 1 or self.even else length
+        passage = min(self.passage_tokens, length - begin) if self.alike > 1 else 0.0
+        passages = min(max(rows / self.alike, lines), rows)
+        return lines * begin + passages * passage + rows * (length - begin - passage)
 
     @property
     def longest(self) -> tuple[float, float, float]:
-        """Tokens of a row in the batch that needs most: low, likely, high."""
+        """Tokens of a row in the batch that needs most: low, likely, high. The instruction is the same in all."""
         if self.even:
             return (self.length,) * 3
-        likely, high = (min(factor * self.length, self.training.max_length) for factor in SPREAD)
+        fixed = min(self.instruction_tokens, self.length)
+        likely, high = (min(fixed + factor * (self.length - fixed), self.training.max_length) for factor in SPREAD)
         return self.length, likely, high
 
     @property
