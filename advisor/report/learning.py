@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from advisor import formats, words
 from advisor.prove.records import Race
 from advisor.report.blocks import Block, Cell, Lines, Table
-from advisor.report.lines import BOTTOM, LEFT, RIGHT, TOP, Box, Scale, draw, text_width
+from advisor.report.lines import BOTTOM, LABEL_HEIGHT, LEFT, RIGHT, TOP, Box, Scale, draw, text_width
 from advisor.report.lines import Curve as Line
 from advisor.report.prove import ends, told_score
 from advisor.texts import say
@@ -51,6 +51,12 @@ def curves_of(race: Race) -> Curves:
         if curve:
             found[one.name] = curve
     return found
+
+
+def gains(race: Race) -> Mapping[str, Score]:
+    """What `MORE` rows beyond those there are would add to each candidate that was run on all of them."""
+    curves = curves_of(race).items()
+    return {name: curve.gain(MORE) for name, curve in curves if curve.points[-1].rows >= race.train}
 
 
 # -- the table -------------------------------------------------------------------------------------------
@@ -113,6 +119,7 @@ def _drawing(curves: Curves, race: Race, lang: str) -> Lines:
     turned = at + MARK_GAP + text_width(label) > RIGHT
     wide = text_width(label) + 2 * MARK_GAP
     taken = [Box(at - (wide if turned else 0), TOP, wide)]
+    taken += [Box(at - MARK_GAP, top, 2 * MARK_GAP) for top in range(TOP, BOTTOM, LABEL_HEIGHT)]  # no name across it
     tones = {name: f"c{n}" for n, name in enumerate(curves)}
     named = [Line(words.method_name(name, lang), tones[name], line) for name, line in lines.items()]
     return Lines(

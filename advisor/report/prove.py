@@ -62,7 +62,7 @@ def told_rows(pilot: Pilot, race: Race, lang: str) -> str:
     return say("prove.rows_part" if pilot.rows < race.train else "prove.rows_all", lang, rows=rows, train=train)
 
 
-def score_notes(standing: Standing, race: Race, lang: str) -> list[str]:
+def score_notes(standing: Standing, race: Race, lang: str, *, brief: bool = False) -> list[str]:
     """What must be known to read a score: how many rows it rests on where not all, and what a full run would score."""
     pilot, notes = standing.pilot, []
     if pilot is None:
@@ -71,8 +71,10 @@ def score_notes(standing: Standing, race: Race, lang: str) -> list[str]:
         notes.append(
             say("prove.scored_part", lang, scored=formats.number(pilot.scored), test=formats.number(race.test))
         )
-    if foretold(standing) is not None:
-        notes.append(say("prove.full_about", lang, score=told_score(standing.at_full)))
+    full = foretold(standing)
+    if full is not None:
+        told = formats.score(full.value) if brief else told_score(full)
+        notes.append(say("prove.full_about", lang, score=told))
     return notes
 
 
@@ -233,7 +235,7 @@ def _pairs(race: Race, lang: str) -> list[Block]:
             Cell(words.method_name(pair.other, lang)),
             Cell(told_difference(pair)),
             Cell(told_p(pair.adjusted, lang)),
-            Cell(told_pair(pair, lang), tone="good" if pair.told_apart else "warn"),
+            Cell(told_pair(pair, lang), tone=f"badge {'recommended' if pair.told_apart else 'not_yet'}"),
         )
         for pair in race.pairs
     )

@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING
 
 from advisor import formats, words
 from advisor.prove.records import Pilot, Race, Standing
-from advisor.report.prove import FIGURES, NONE, figures, race_title, score_notes, told_score
-from advisor.screen import grid, styled
+from advisor.report.learning import MORE, gains, told_gain
+from advisor.report.prove import (
+    FIGURES,
+    NONE,
+    choice_tone,
+    figures,
+    race_title,
+    score_notes,
+    told_difference,
+    told_pair,
+    told_saved,
+    told_score,
+)
+from advisor.screen import block, bullets, grid, styled
 from advisor.texts import say, section_texts
 from executors.base import Event
 
@@ -20,7 +32,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text as Line
 
-WIDE = 124  # columns from which every figure has a column of its own
+WIDE = 120  # columns from which every figure has a column of its own
+NAME = 20  # columns that a candidate's name has at least
 QUIET = 60.0  # seconds after which something is said of a long pilot where there is no terminal
 STYLES = {"running": "bold cyan", "raced": "yellow", "finished": "green", "stopped": "dim", "failed": "red"}
 SETTLED = ("raced", "finished", "stopped", "failed")
@@ -99,15 +112,19 @@ class RaceTable:
     # -- in a terminal ---------------------------------------------------------------------------------
 
     def _drawn(self) -> RenderableType:
+        """The line on what runs, over the table, without details where they would run off the screen."""
         from rich.console import Group
         from rich.spinner import Spinner
 
-        if self._race is None:
+        race, lang, console = self._race, self._lang, self._console
+        if race is None:
             return styled("")
-        now = styled(self._now(self._clock()), "cyan")
-        parts: list[RenderableType] = [race_table(self._race, self._lang, self._console.width)]
-        parts.append(styled(course(self._race, self._lang), "dim"))
-        return Group(*parts, *([Spinner("dots", now)] if self._running else []))
+        head: list[RenderableType] = [styled(course(race, lang), "dim")]
+        if self._running:
+            head.insert(0, Spinner("dots", styled(self._now(self._clock()), "cyan")))
+        whole = Group(*head, race_table(race, lang, console.width))
+        fits = len(console.render_lines(whole, pad=False)) < console.height
+        return whole if fits else Group(*head, brief_table(race, lang))
 
     def _now(self, now: float) -> str:
         """What runs, how far along it is, and for how long it has been."""
@@ -119,13 +136,43 @@ class RaceTable:
 
 
 def show_race(race: Race, lang: str, console: Console) -> None:
-    """What came of a race."""
+    """What came of a race: the candidates, what is chosen and why, how they compare, what more rows would bring."""
     console.print()
     console.print(race_table(race, lang, console.width))
-    console.print(styled(course(race, lang), "dim"))
+    console.print(styled(told_saved(race, lang), "dim"))
+    reasons = [f"{words.method_name(s.name, lang)}{say('word.colon', lang)}{ended(s, lang)}" for s in race.standings
+               if s.why]  # fmt: skip
+    bullets(console, say("prove.not_to_the_end", lang), reasons)
+    _pairs(race, lang, console)
+    _more_rows(race, lang, console)
+    bullets(console, say("prove.notes", lang), dict.fromkeys(note[lang] for note in race.notes))
     if race.choice:
+        style = {"good": "bold green", "warn": "bold yellow", "bad": "bold red"}[choice_tone(race.choice)]
         console.print()
-        console.print(styled(race.choice.why.get(lang, ""), "bold"))
+        console.print(styled(race.choice.why[lang], style))
+
+
+def _pairs(race: Race, lang: str, console: Console) -> None:
+    """The best against each of the others."""
+    if not race.pairs:
+        return
+    table = grid()
+    for pair in race.pairs:
+        name, style = words.method_name(pair.other, lang), "green" if pair.told_apart else "yellow"
+        difference = styled(told_difference(pair))
+        difference.no_wrap = True
+        table.add_row(styled(name), difference, styled(told_pair(pair, lang), style))
+    best, rows = words.method_name(race.pairs[0].one, lang), formats.number(race.pairs[0].difference.n)
+    block(console, say("prove.pairs_title", lang, best=best, n=rows), table)
+
+
+def _more_rows(race: Race, lang: str, console: Console) -> None:
+    """What so many labelled rows more would bring each candidate that learns from them."""
+    table = grid()
+    for name, gain in gains(race).items():
+        table.add_row(styled(words.method_name(name, lang)), styled(told_gain(gain)))
+    if table.row_count:
+        block(console, say("prove.curves_more", lang, rows=formats.number(MORE)), table)
 
 
 def course(race: Race, lang: str) -> str:
@@ -171,19 +218,29 @@ def race_table(race: Race, lang: str, width: int) -> RenderableType:
     """The candidates as they stand: a column a figure where there is room, else a few lines a candidate."""
     from rich.console import Group
 
-    title = styled(race_title(race, lang), "bold")
     body = _columns(race, lang) if width >= WIDE else Group(*_stacked(race, lang))
-    return Group(title, body)
+    return Group(styled(race_title(race, lang), "bold"), body)
+
+
+def brief_table(race: Race, lang: str) -> RenderableType:
+    """The candidates with their scores and nothing else."""
+    table = grid()
+    for one in race.standings:
+        table.add_row(_name(one, race, lang), _state(one, lang), _score(one))
+    return table
 
 
 def _columns(race: Race, lang: str) -> Table:
     known = {key for one in race.standings for key in figures(one.pilot, race, lang)}
     shown = [key for key in FIGURES if key in known]
     table = grid(tuple(say(f"prove.{key}", lang) for key in ("candidate", "state", "score", *shown)))
+    table.columns[0].min_width, table.columns[2].no_wrap = NAME, True
     for one in race.standings:
-        found = figures(one.pilot, race, lang)
-        score = styled(told_score(one.pilot.score if one.pilot else None), "bold" if one.pilot else "dim")
-        for note in score_notes(one, race, lang):
+        found = dict(figures(one.pilot, race, lang))
+        if one.pilot and found:
+            found["rows"] = formats.number(one.pilot.rows)  # the title says of how many
+        score = _score(one)
+        for note in score_notes(one, race, lang, brief=True):
             score.append(f"\n{note}", style="not bold dim")
         cells = (styled(found.get(key, NONE), "" if key in found else "dim") for key in shown)
         table.add_row(_name(one, race, lang), _state(one, lang), score, *cells)
@@ -197,12 +254,12 @@ def _stacked(race: Race, lang: str) -> Iterable[RenderableType]:
         head = _name(one, race, lang)
         head.append("  ")
         head.append_text(_state(one, lang))
-        yield Padding(head, (0, 0, 0, 2))
+        yield Padding(head, (0, 0, 0, 2), expand=False)
         if one.pilot:
-            line = styled(told_score(one.pilot.score), "bold")
+            line = _score(one)
             rest = [*score_notes(one, race, lang), *details(one.pilot, race, lang)]
             line.append(f"  {' · '.join(rest)}", style="not bold dim")
-            yield Padding(line, (0, 0, 0, 4))
+            yield Padding(line, (0, 0, 0, 4), expand=False)
 
 
 def _name(standing: Standing, race: Race, lang: str) -> Line:
@@ -212,3 +269,8 @@ def _name(standing: Standing, race: Race, lang: str) -> Line:
 
 def _state(standing: Standing, lang: str) -> Line:
     return styled(say(f"prove.state.{standing.state}", lang), STYLES.get(standing.state, "dim"))
+
+
+def _score(standing: Standing) -> Line:
+    score = standing.pilot.score if standing.pilot else None
+    return styled(told_score(score), "bold" if score else "dim")
