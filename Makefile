@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning clean
+.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning bench-regret clean
 
 demo: .venv/ready
 	$(BIN)/advisor fetch
@@ -56,6 +56,11 @@ bench-tuning: .venv/ready-dev
 	tests/benchmarks/out/peers-tuning/bin/python -m pip install --disable-pip-version-check --quiet \
 	  -c constraints.txt trl==1.16.0 peft
 	$(BIN)/python -m tests.benchmarks.bench_tuning
+
+# Hours: every method to the end on every data set. It is no part of `bench`, and goes on where it was broken off.
+bench-regret: .venv/ready-dev
+	$(BIN)/advisor fetch
+	$(BIN)/python -m tests.benchmarks.bench_regret
 
 clean:
 	rm -rf .venv runs tests/benchmarks/out
