@@ -25,13 +25,13 @@ format: .venv/ready-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning
+bench: bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning bench-prove
 
 bench-main: .venv/ready-dev
 	$(BIN)/advisor fetch
 	$(BIN)/python -m tests.benchmarks.bench_main
 
-bench-decision bench-profile bench-quote: bench-%: .venv/ready-dev
+bench-decision bench-profile bench-quote bench-prove: bench-%: .venv/ready-dev
 	$(BIN)/advisor fetch
 	$(BIN)/python -m tests.benchmarks.bench_$*
 
