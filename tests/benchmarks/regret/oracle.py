@@ -202,7 +202,25 @@ def counted(path: Path, stamp: str) -> Iterator[tuple[Reporter, dict[str, Any]]]
 
 def run_entry(entry: Entry) -> str:
     """Run it here, to the end; its state. What a person could mend, or a crash, is noted and not raised."""
-    if entry.plan is None or entry.state in ("done", "refused"):
+    if entry.plan is None:
+        return entry.state
+    with alone(entry.folder):  # another process may have run it meanwhile
+        return _run_alone(entry)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process works in a folder. Freed with the process, however that ends; POSIX only."""
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _run_alone(entry: Entry) -> str:
+    if entry.state in ("done", "refused"):
         return entry.state
     with counted(entry.folder / COST, entry.stamp) as (report, record):
         try:
