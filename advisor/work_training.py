@@ -10,6 +10,7 @@ from advisor.quote import serving_seconds
 from advisor.quote.duration import START, step_seconds, training_seconds
 from advisor.quote.memory import training_memory
 from advisor.quote.shape import Shape
+from advisor.quote.tuned import SEARCHED
 from advisor.quote.workload import Workload, with_settings
 from advisor.work import LOADED, TURN_TOKENS, Rows, add, answers, instruction, over, params_of, shape_of, times
 from advisor.work_heads import SIDES, stopping
@@ -109,7 +110,8 @@ def searched(params: Any, shape: Shape, method: str, work: Workload, rig: Rig) -
     first = LOADED[0] + PROBE * low, LOADED[1] + PROBE * high
     shortest = LOADED[0] + min(SHORTEST, steps) * low, LOADED[1] + min(SHORTEST, steps) * high
     longest = MOST * (LOADED[1] + steps * high)  # all trials, each as long as the training
-    return add(first, (max(shortest[0], min(0.8 * budget, longest)), max(shortest[1], 1.1 * min(budget, longest))))
+    least, _, most = (share * min(budget, longest) for share in SEARCHED)
+    return add(first, (max(shortest[0], least), max(shortest[1], most)))
 
 
 def looked(plan: Plan, rows: Rows, rig: Rig) -> Range:

@@ -23,7 +23,7 @@ REQUESTS = DataSpec(str(DEMO / "requests-train.csv"), str(DEMO / "requests-test.
 MACHINE = Machine(cores=2, memory_gb=8)
 ROWS = Rows(train=210, test=150, input_tokens=24, answer_tokens=4, labels=12)
 TFLOPS = 0.15  # what a busy half hour left of the .2 of two cores, on which the runs below took their time
-SHORT = {"epochs": 1e-9, "min_steps": 60, "checkpoint_steps": 60, "compare": 0, "forgetting": False}
+SHORT: dict[str, Any] = {"epochs": 1e-9, "min_steps": 60, "checkpoint_steps": 60, "compare": 0, "forgetting": False}
 
 
 def seconds(method: str, rows: Rows = ROWS, **params: Any) -> tuple[float, float]:

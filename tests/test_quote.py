@@ -6,6 +6,7 @@ import datetime
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from advisor.profile.machine import Machine
 from advisor.quote import QUOTES, Given, make_quote, quotes
 from advisor.quote.memory import lora_parameters
 from advisor.quote.shape import typical
+from advisor.quote.workload import workload_of
 from advisor.texts import read_knowledge
 from executors.base import DataSpec, Plan
 from executors.messages import INSTRUCTIONS
@@ -254,3 +256,17 @@ def test_the_estimate_of_retrieval_counts_its_documents() -> None:
         for tokens in (20_000, 20_000_000)
     )
     assert small[1] < large[0]
+
+
+def test_a_variant_and_a_search_are_quoted_and_said() -> None:
+    known = on_cpu(task="classification", labelled_examples=500)
+    plain = make_quote(known, "peft", TODAY)
+    base = workload_of(known)
+    work = replace(base, training=replace(base.training, variant="ia3", search_minutes=60))
+    quote = make_quote(known, "peft", TODAY, Given(work=work))
+    assert plain.train_point_hours and quote.train_point_hours
+    assert quote.train_point_hours == pytest.approx(plain.train_point_hours + 1, rel=0.15)
+    told = [said["en"] for said in quote.assumptions]
+    assert any(said.startswith("60 minutes of search") for said in told)
+    assert any("IA3" in said and "trained parameters" in said for said in told)
+    assert not any("LoRA of rank" in said for said in told)

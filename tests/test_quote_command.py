@@ -183,6 +183,14 @@ def test_timed_rows_have_the_longest_batch_and_no_two_alike() -> None:
     assert chosen[:3] == tuple(sorted(rows, key=lambda row: len(row.input.text) + len(row.target), reverse=True)[:3])
 
 
+def test_timed_rows_of_one_passage_meet_as_in_a_training() -> None:
+    rows = [Row(str(n), Input(f"question {n}", f"passage {n % 4}"), ("yes",)) for n in range(40)]
+    chosen = sample(rows, steps=4, size=3, seed=0)
+    passages = [row.input.context for row in chosen[3:]]
+    assert len(chosen) == 12
+    assert len(set(passages)) == 1  # nine of ten questions on it, none of which was among the longest
+
+
 def test_a_timing_belongs_to_its_settings(tmp_path: Path) -> None:
     plan = Plan("peft", "generation", DataSpec("rows.csv"), params={"batch_size": 2, "max_length": 64, "epochs": 3})
     timing = Timing(3, 5.0, (2.0, 1.0, 1.2), 0.5, 0.5, 1.4, "cpu float32")

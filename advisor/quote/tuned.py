@@ -22,13 +22,14 @@ from advisor.quote.serving import self_hosted
 from advisor.quote.situation import Chosen, Situation, rig_for
 from advisor.quote.timed import foretold, remembered
 from advisor.quote.workload import Workload
-from advisor.texts import text
+from advisor.texts import read_knowledge, text
 from executors.base import Text
 
 if TYPE_CHECKING:
     from executors.tuning.timing import Timing
 
 DOMAIN_TOKENS_UNKNOWN = 100e6
+SEARCHED = (0.8, 1.0, 1.1)  # of the minutes that a search is given
 DOMAIN_LENGTH = 1024  # tokens that domain text is cut into
 
 
@@ -47,8 +48,17 @@ class Tuning:
 def peft(known: Situation) -> Quote:
     trained = trained_parameters(known.shape, "peft", known.work.training)
     nf4 = text("quote.nf4", gb=gigabytes(0.6 * known.parameters / 1e9))
-    lora = text("quote.lora", rank=known.work.training.rank, trainable=count(trained))
-    return _quote(known, Tuning("peft", known.work, known.work.steps(), (_about_steps(known.work), lora, nf4)))
+    variant, rank = known.work.training.variant, known.work.training.rank
+    added = text("quote.lora", rank=rank, trainable=count(trained))
+    others = read_knowledge("methods/peft.yaml")["variants"].keys() - {"lora", "qlora"}
+    if variant in others:
+        added = text("quote.variant", name=_title(variant), trainable=count(trained))
+    return _quote(known, Tuning("peft", known.work, known.work.steps(), (_about_steps(known.work), added, nf4)))
+
+
+def _title(variant: str) -> Text:
+    title: Text = read_knowledge("methods/peft.yaml")["variants"][variant]["title"]
+    return title
 
 
 def full(known: Situation) -> Quote:
@@ -94,7 +104,15 @@ def _quote(known: Situation, tuning: Tuning) -> Quote:
     about_rows = known.about_rows if tuning.on_rows else ()
     hours = rounded((seconds[0] / 3600, seconds[2] / 3600))
     serving = self_hosted(known, known.work.prompt_tokens)
-    about = (*known.about_model, *about_rows, *tuning.work.about, *why, *_about_size(tuning, rig, memory))
+    about_search = _about_search(tuning.work)
+    about = (
+        *known.about_model,
+        *about_rows,
+        *tuning.work.about,
+        *why,
+        *_about_size(tuning, rig, memory),
+        *about_search,
+    )
     return Quote(
         method=tuning.method,
         memory_gb=rounded((peak[0], peak[2])),
@@ -125,12 +143,25 @@ def _figures(known: Situation, tuning: Tuning, rig: Rig, memory: Memory) -> tupl
     """Peak GB and seconds: as steps that were timed on such a machine foretell them, else by the formulas."""
     timing = known.timings.get(tuning.method)
     if timing and rig.kind == ("gpu" if timing.device.startswith("cuda") else "cpu"):
-        return remembered(timing), foretold(timing, tuning.method, tuning.work, tuning.steps), timing
+        told = foretold(timing, tuning.method, tuning.work, tuning.steps)
+        return remembered(timing), _with_search(told, tuning.work), timing
     # the peak is of training, or of answering the held-out rows where that needs more
     answering = answering_memory(known.shape, tuning.work, rig.kind).ends
     low, likely, high = (max(pair) for pair in zip(memory.ends, answering, strict=True))
     found = training_seconds(known.shape, tuning.method, tuning.work, rig, tuning.steps, memory.range, tuning.factor)
-    return (low, likely, high), found, None
+    return (low, likely, high), _with_search(found, tuning.work), None
+
+
+def _with_search(seconds: Ends, work: Workload) -> Ends:
+    """The training and the search before it, which takes the minutes it is given, and may end the last trial after."""
+    minutes = work.training.search_minutes
+    low, likely, high = (one + share * 60 * minutes for one, share in zip(seconds, SEARCHED, strict=True))
+    return low, likely, high
+
+
+def _about_search(work: Workload) -> tuple[Text, ...]:
+    minutes = work.training.search_minutes
+    return (text("quote.searched", minutes=f"{minutes:g}"),) if minutes else ()
 
 
 def _about_size(tuning: Tuning, rig: Rig, memory: Memory) -> tuple[Text, ...]:

@@ -62,6 +62,7 @@ class Training:
     trained_layers: int | None = None
     frozen_layers: int | None = None
     checkpointing: bool = False
+    search_minutes: float = 0.0
 
     def layers_share(self, depth: float) -> float:
         """The share of `depth` layers whose weights move."""

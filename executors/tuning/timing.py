@@ -132,11 +132,15 @@ def _rows(plan: Plan, steps: int, answer_tokens: int) -> tuple[tuple[Row, ...], 
 
 
 def sample(rows: Sequence[Row], steps: int, size: int, seed: int) -> tuple[Row, ...]:
-    """The `size` longest rows (characters), and others at random, at most `steps` batches in all."""
+    """The `size` longest rows (characters), and others at random, at most `steps` batches in all. Rows that bring the
+    same passage come together, as they do in a training, which reads it once."""
     ordered = sorted(rows, key=_length, reverse=True)
     longest, others = ordered[:size], ordered[size:]
-    chosen = random.Random(seed).sample(others, min(len(others), (steps - 1) * size))
-    return tuple(longest + chosen)
+    groups: dict[str, list[Row]] = {}
+    for row in random.Random(seed).sample(others, len(others)):
+        groups.setdefault(row.input.context or row.id, []).append(row)
+    chosen = [row for group in groups.values() for row in group]
+    return tuple(longest + chosen[: (steps - 1) * size])
 
 
 def _length(row: Row) -> int:
