@@ -264,7 +264,8 @@ def test_a_variant_and_a_search_are_quoted_and_said() -> None:
     base = workload_of(known)
     work = replace(base, training=replace(base.training, variant="ia3", search_minutes=60))
     quote = make_quote(known, "peft", TODAY, Given(work=work))
-    assert plain.train_point_hours and quote.train_point_hours
+    assert plain.train_point_hours
+    assert quote.train_point_hours
     assert quote.train_point_hours == pytest.approx(plain.train_point_hours + 1, rel=0.15)
     told = [said["en"] for said in quote.assumptions]
     assert any(said.startswith("60 minutes of search") for said in told)

@@ -14,7 +14,7 @@ import pytest
 
 from advisor.quote.timed import foretold, keep_timing, read_timing, remembered
 from advisor.quote.workload import Training, Workload
-from executors.base import DataSpec, Event, Plan, UserError
+from executors.base import DataSpec, Event, Input, Plan, Row, UserError
 from executors.tuning.timing import SYNTHETIC, Timing, made_up, sample, time_steps
 from tests.conftest import DEMO
 from tests.test_quote_formulas import CONFIG
