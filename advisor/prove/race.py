@@ -132,6 +132,7 @@ class _Racing:
             self._fill_curves()
         except KeyboardInterrupt:
             self._change(status="interrupted")
+            self._save()
             raise
         self._settle()
         return self.race
@@ -325,11 +326,9 @@ class _Racing:
 
     def _ends(self, standing: Standing) -> tuple[float, float]:
         """Lower and upper end as a full run, turned so that higher is better."""
-        from executors.metrics import HIGHER_IS_BETTER
-
         found = standing.at_full
         assert found is not None
-        return (found.low, found.high) if HIGHER_IS_BETTER[self.metric] else (-found.high, -found.low)
+        return (found.low, found.high) if self._sign() > 0 else (-found.high, -found.low)
 
     def _upper(self, name: str) -> float:
         standing = self.race.standing(name)
@@ -345,17 +344,26 @@ class _Racing:
         for standing in self.race.standings:
             if standing.state in ("raced", "stopped"):
                 self._stand(standing.name, saved=self._saved(standing))
+        from executors.metrics.compare import span
+
         values, gains = self._values(), self._gains()
         costs = {name: self._cost(name) for name in values}
-        floor = FLOOR if FLOOR in values else ""
-        choice = choose(values, costs, floor, self.options.margin, self.options.target, gains)
+        sign, target = self._sign(), self.options.target
+        goal = None if target is None else sign * target
+        scale = span(self.metric, self.data.test)
+        choice = choose(values, costs, FLOOR, self.options.margin, goal, gains, scale=scale, sign=sign)
         self._change(pairs=compare(values), choice=choice, status="done")
         self._show()
+
+    def _sign(self) -> int:
+        """-1 where the metric is an error, and values are turned for comparing them."""
+        from executors.metrics import HIGHER_IS_BETTER
+
+        return 1 if HIGHER_IS_BETTER[self.metric] else -1
 
     def _values(self) -> dict[str, NDArray[np.float64]]:
         """The rows' values of those still in the race, on the rows that all of them answered; higher is better."""
         from executors.metrics.compare import better, row_values
-
         from executors.run import read_predictions
 
         still = [s for s in self.race.standings if s.pilot and s.state in ("raced", "finished")]
@@ -373,11 +381,8 @@ class _Racing:
 
     def _gains(self) -> dict[str, float]:
         """What a full run is expected to add to what was measured."""
-        from executors.metrics import HIGHER_IS_BETTER
-
-        sign = 1 if HIGHER_IS_BETTER[self.metric] else -1
         return {
-            s.name: sign * (s.at_full.value - s.pilot.score.value)
+            s.name: self._sign() * (s.at_full.value - s.pilot.score.value)
             for s in self.race.standings
             if s.at_full and s.pilot and s.pilot.score and s.pilot.share < 1
         }
@@ -408,10 +413,13 @@ class _Racing:
         self.race = replace(self.race, **changes)  # type: ignore[arg-type]
 
     def _show(self, running: str = "") -> None:
+        self._save()
+        self._shown(self.race, running)
+
+    def _save(self) -> None:
         place = self.folder / FOLDER
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / FILE, self.race)
-        self._shown(self.race, running)
 
 
 # -- what a race begins with -----------------------------------------------------------------------------
