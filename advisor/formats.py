@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from advisor.texts import say
 
@@ -58,11 +59,11 @@ def seconds(low: float, high: float | None, lang: str) -> str:
     return say(f"unit.{fitting[-1]}", lang, value=span(low / size, top / size))
 
 
-def latency(taken: float, lang: str) -> str:
-    """How long one answer takes: in milliseconds below a second."""
-    if taken >= LEAST_SECONDS:
-        return say("unit.seconds", lang, value=_short(taken, False))
-    return say("unit.milliseconds", lang, value=number(_significant(1000 * taken, 2)))
+def latency(taken: Sequence[float], lang: str) -> str:
+    """How long answers take, in one unit: in milliseconds where all are below a second."""
+    if max(taken) >= LEAST_SECONDS:
+        return say("unit.seconds", lang, value=" / ".join(_short(one, False) for one in taken))
+    return say("unit.milliseconds", lang, value=" / ".join(number(_significant(1000 * one, 2)) for one in taken))
 
 
 def energy(joules: float, lang: str) -> str:

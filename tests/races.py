@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from advisor.prove.failures import Disagreement, Failures, Group
 from advisor.prove.records import Choice, Paired, Pilot, Race, Standing
-from executors.base import Score
+from executors.base import Score, Text
 
 TRAIN, TEST = 1200, 400
 DEAR = "its next pilot (100 % of the work) takes about 40 min, and 3 min of the budget is left"
@@ -126,4 +127,44 @@ DONE = dataclasses.replace(
         Paired("small_encoder", "baseline", Score(0.66, 0.6, 0.72, TEST), 1e-12, 4e-12),
     ),
     choice=CHOICE,
+)
+
+
+def both(told: str) -> Text:
+    return {"en": told, "zh": f"（{told}）"}
+
+
+FAILURES = Failures(
+    "probe",
+    TEST,
+    63,
+    False,
+    (
+        Group(
+            "confusion",
+            both("“card_arrival” taken for “card_delivery”"),
+            9,
+            9,
+            0.138,
+            both("sharpen both definitions"),
+            examples=("r1", "r7", "r12"),
+        ),
+        Group(
+            "length", both("the longest quarter"), 100, 31, 0.107, both("cut what does not decide"), "", 0.002, ("r3",)
+        ),
+        Group("triage", both("not found"), 4, 4, 0.149, both("the passage was not retrieved"), "advisor index last"),
+    ),
+    tuple(
+        Disagreement(
+            f"r{n}",
+            f"where is my card number {n}, it was sent two weeks ago",
+            "card_arrival",
+            {"probe": "card_delivery", "small_encoder": "card_delivery", "prompt": "lost_card"},
+            round(0.9 - 0.04 * n, 2),
+            2,
+            3,
+            "card_delivery",
+        )
+        for n in range(8)
+    ),
 )

@@ -74,7 +74,7 @@ def test_a_long_pilot_is_heard_of_without_a_terminal_but_not_at_every_step() -> 
 
 def test_a_line_of_a_pilot_holds_its_score_its_rows_and_what_it_took() -> None:
     line = pilot_line(races.PROMPT, RUNNING, "en")
-    for part in ("Prompting", "0.410 [0.339, 0.481]", "n = 128", "$0.42", "1.9 s / 4.4 s", "812 MB", "8.4 kJ"):
+    for part in ("Prompting", "0.410 [0.339, 0.481]", "n = 128", "$0.42", "1.9 / 4.4 s", "812 MB", "8.4 kJ"):
         assert part in line
     assert "300 of 1,200 rows" in pilot_line(races.ENCODER[-1], RUNNING, "en")
 

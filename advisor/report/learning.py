@@ -11,7 +11,7 @@ from advisor.prove.records import Race
 from advisor.report.blocks import Block, Cell, Lines, Table
 from advisor.report.lines import BOTTOM, LABEL_HEIGHT, LEFT, RIGHT, TOP, Box, Scale, draw, text_width
 from advisor.report.lines import Curve as Line
-from advisor.report.prove import ends, told_score
+from advisor.report.prove import ends, metric_name, told_score
 from advisor.texts import say
 from executors.base import Score
 
@@ -127,7 +127,7 @@ def _drawing(curves: Curves, race: Race, lang: str) -> Lines:
         alt=" ".join(_alt(name, curve, goal, lang) for name, curve in curves.items()),
         caption=say("prove.curves_caption", lang),
         across=say("prove.curves_across", lang),
-        upwards=words.label("metric", race.metric, lang),
+        upwards=metric_name(race, lang),
         series=draw(named, scale, taken),
         x_ticks=tuple((scale.x(rows), formats.number(rows)) for rows in _rows(curves, race.train, goal, scale)),
         y_ticks=tuple((scale.y(level), formats.number(level)) for level in levels),

@@ -10,7 +10,7 @@ import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
-from advisor.report import bars, chain, curves, learning, prove, quadrants, search, training, triage
+from advisor.report import bars, chain, curves, failing, learning, prove, quadrants, search, training, triage
 from advisor.report.blocks import (
     Block,
     Bullets,
@@ -45,6 +45,7 @@ def make_page(
     builders = (
         ("raced", lambda: prove.section(proved, decision.run, lang)),
         ("learnt", lambda: learning.section(proved.race if proved else None, lang)),
+        ("failing", lambda: failing.section(proved.failures if proved else None, lang)),
         ("measured", lambda: _measured(result, floor, lang)),
         ("chain", lambda: chain.section(stages, lang)),
         ("triage", lambda: triage.section(triaged, lang)),

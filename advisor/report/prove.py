@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advisor import formats, words
 from advisor.prove.records import Choice, Paired, Pilot, Race, Standing, read_race
 from advisor.report import bars
 from advisor.report.blocks import Block, Bullets, Cell, Command, Prose, Table
 from advisor.report.chain import signed
-from advisor.texts import say
-from executors.base import Score
+from advisor.texts import LANGUAGES, say, text
+from executors.base import Score, Text, UserError
+
+if TYPE_CHECKING:
+    from advisor.prove.failures import Failures
 
 NONE = "–"
+SPACE = "\u00a0"
 LEAST_P = 0.001
 TONES = {  # of a state: the badge's class
     "waiting": "",
@@ -27,6 +32,7 @@ TONES = {  # of a state: the badge's class
     "stopped": "",
     "failed": "vetoed",
 }
+SHORT = ("latency", "build", "memory", "energy")  # of them, those that stand on one line
 FIGURES = ("rows", "cost", "latency", "build", "memory", "energy")
 
 
@@ -45,8 +51,9 @@ def figures(pilot: Pilot | None, race: Race, lang: str) -> Mapping[str, str]:
     if pilot.usd_per_1000 is not None:
         found["cost"] = formats.dollars(pilot.usd_per_1000, pilot.usd_per_1000, lang)
     if "p50" in pilot.latency:
-        ends = (formats.latency(pilot.latency[name], lang) for name in ("p50", "p95") if name in pilot.latency)
-        found["latency"] = " / ".join(ends)
+        found["latency"] = formats.latency(
+            [pilot.latency[name] for name in ("p50", "p95") if name in pilot.latency], lang
+        )
     if "build" in pilot.seconds:
         found["build"] = formats.seconds(pilot.seconds["build"], None, lang)
     if pilot.peak_memory_mb:
@@ -84,11 +91,16 @@ def foretold(standing: Standing) -> Score | None:
 
 
 def race_title(race: Race, lang: str) -> str:
+    counts = {"test": formats.number(race.test), "train": formats.number(race.train)}
+    return say("prove.title", lang, metric=metric_name(race, lang), **counts)
+
+
+def metric_name(race: Race, lang: str) -> str:
+    """The metric that decides, with a word where lower is better."""
     from advisor.report.page import higher_is_better
 
-    counts = {"test": formats.number(race.test), "train": formats.number(race.train)}
-    told = say("prove.title", lang, metric=words.label("metric", race.metric, lang), **counts)
-    return told if higher_is_better(race.metric) else f"{told} {say('prove.lower_is_better', lang)}"
+    name = words.label("metric", race.metric, lang)
+    return name if higher_is_better(race.metric) else f"{name} {say('prove.lower_is_better', lang)}"
 
 
 # -- the section -----------------------------------------------------------------------------------------
@@ -99,12 +111,25 @@ class Proved:
     """What a race came to, and what follows from it."""
 
     race: Race
+    failures: Failures | None = None
+    notes: tuple[Text, ...] = ()  # what could not be read, and why
 
 
 def read_proved(folder: Path) -> Proved | None:
-    """What a run's folder says of its race; None where none was begun. Raises `UserError` for a damaged record."""
+    """What a run's folder says of its race; None where none was begun. Raises `UserError` for a damaged record.
+
+    Rows that are no longer where they were are no reason to show nothing: that is then a note.
+    """
+    from advisor.prove.failures import read_failures
+
     race = read_race(folder)
-    return Proved(race) if race else None
+    if race is None:
+        return None
+    try:
+        return Proved(race, read_failures(folder))
+    except UserError as error:
+        why = {lang: error.told(lang).message for lang in LANGUAGES}
+        return Proved(race, notes=(text("prove.unread", why=why),))
 
 
 def section(proved: Proved | None, run: str, lang: str) -> list[Block]:
@@ -113,11 +138,11 @@ def section(proved: Proved | None, run: str, lang: str) -> list[Block]:
         return []
     race = proved.race
     counts = {"count": len(race.standings), "test": formats.number(race.test)}
-    blocks: list[Block] = [Prose(say("prove.lead", lang, **counts), "lead")]
+    blocks: list[Block] = [Prose(say("prove.lead", lang, metric=metric_name(race, lang), **counts), "lead")]
     blocks += _choice(race, run, lang)
     blocks += _chart(race, lang)
     blocks += [_scores(race, lang), *_costs(race, lang), Prose(told_saved(race, lang)), *_pairs(race, lang)]
-    notes = tuple(dict.fromkeys(note[lang] for note in race.notes))
+    notes = tuple(dict.fromkeys(note[lang] for note in (*race.notes, *proved.notes)))
     return [*blocks, Prose(say("prove.notes", lang), "label"), Bullets(notes)] if notes else blocks
 
 
@@ -159,7 +184,7 @@ def _chart(race: Race, lang: str) -> list[Block]:
         for one in race.standings
         if one.pilot and one.pilot.score
     ]
-    metric = words.label("metric", race.metric, lang)
+    metric = metric_name(race, lang)
     return [bars.chart(say("prove.chart", lang, metric=metric), entries, lang)] if entries else []
 
 
@@ -208,7 +233,8 @@ def told_end(standing: Standing, lang: str) -> str:
 
 
 def ends(score: Score | None) -> str:
-    return f"{formats.score(score.low)} – {formats.score(score.high)}" if score else NONE
+    """Of an interval, which no line breaks."""
+    return f"{formats.score(score.low)}{SPACE}–{SPACE}{formats.score(score.high)}" if score else NONE
 
 
 def _costs(race: Race, lang: str) -> list[Block]:
@@ -218,7 +244,13 @@ def _costs(race: Race, lang: str) -> list[Block]:
         return []
     head = tuple(say(f"prove.{key}", lang) for key in ("candidate", *shown))
     rows = tuple(
-        (Cell(words.method_name(one.name, lang)), *(Cell(taken.get(key, NONE)) for key in shown))
+        (
+            Cell(words.method_name(one.name, lang)),
+            *(
+                Cell(taken.get(key, NONE).replace(" ", SPACE) if key in SHORT else taken.get(key, NONE))
+                for key in shown
+            ),
+        )
         for one, taken in found
         if taken
     )

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from advisor import formats, words
+from advisor.prove.failures import Failures, told
 from advisor.prove.records import Pilot, Race, Standing
 from advisor.report.learning import MORE, gains, told_gain
 from advisor.report.prove import (
@@ -135,8 +136,9 @@ class RaceTable:
         return say("prove.now", lang, what=" · ".join(filter(None, (name, stage, took))))
 
 
-def show_race(race: Race, lang: str, console: Console) -> None:
-    """What came of a race: the candidates, what is chosen and why, how they compare, what more rows would bring."""
+def show_race(race: Race, lang: str, console: Console, failures: Failures | None = None) -> None:
+    """What came of a race: the candidates, what is chosen and why, how they compare, what more rows would bring, and
+    what still goes wrong."""
     console.print()
     console.print(race_table(race, lang, console.width))
     console.print(styled(told_saved(race, lang), "dim"))
@@ -145,6 +147,7 @@ def show_race(race: Race, lang: str, console: Console) -> None:
     bullets(console, say("prove.not_to_the_end", lang), reasons)
     _pairs(race, lang, console)
     _more_rows(race, lang, console)
+    bullets(console, say("report.failing", lang), told(failures, lang) if failures else ())
     bullets(console, say("prove.notes", lang), dict.fromkeys(note[lang] for note in race.notes))
     if race.choice:
         style = {"good": "bold green", "warn": "bold yellow", "bad": "bold red"}[choice_tone(race.choice)]

@@ -1,0 +1,77 @@
+"""The report's section on what the chosen candidate of a race gets wrong, and on labels worth checking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from advisor import formats, words
+from advisor.prove.failures import Disagreement, Failures, Group, told
+from advisor.report.blocks import Block, Cell, Fold, Prose, Table
+from advisor.report.training import cut
+from advisor.texts import say
+
+FIRST = 5  # rows to check that are shown, the others folded
+SHOWN = 40  # of them in all: the file has every one
+LONG = 200  # characters of a text
+
+
+def section(found: Failures | None, lang: str) -> list[Block]:
+    """The groups with what to do about each, and the rows whose labels to check."""
+    if found is None:
+        return []
+    lines = told(found, lang)
+    name = words.method_name(found.name, lang)
+    blocks: list[Block] = [Prose(f"{name}{say('word.colon', lang)}{lines[0]}", "lead")]
+    blocks += [_groups(found.groups, lang)] if found.groups else []
+    if not found.groups and found.wrong:
+        blocks.append(Prose(say("prove.no_groups", lang)))
+    if found.disagreements:
+        blocks += [Prose(say("prove.check", lang), "label"), Prose(lines[-1])]
+        blocks += _labels(found.disagreements[:SHOWN], lang)
+    return blocks
+
+
+def _groups(groups: Sequence[Group], lang: str) -> Table:
+    head = tuple(say(f"prove.group_{name}", lang) for name in ("name", "wrong", "others", "action"))
+    return Table(say("prove.groups", lang), head, tuple(_group(one, lang) for one in groups))
+
+
+def _group(group: Group, lang: str) -> tuple[Cell, ...]:
+    share = formats.percent(group.wrong / group.rows, lang)
+    of = say("prove.group_of", lang, wrong=group.wrong, rows=group.rows)
+    cause = group.adjusted is None  # all its rows are wrong
+    examples = say("word.comma", lang).join(group.examples)
+    return (
+        Cell(group.name[lang], note=say("prove.group_rows", lang, rows=examples) if examples else ""),
+        Cell(formats.number(group.wrong) if cause else share, note="" if cause else of, tone="strong"),
+        Cell(formats.percent(group.elsewhere, lang)),
+        Cell(group.action[lang], note=f"`{group.command}`" if group.command else ""),
+    )
+
+
+def _labels(found: Sequence[Disagreement], lang: str) -> list[Block]:
+    """The most suspect, the others under a fold."""
+    title, rest = say("prove.check", lang), found[FIRST:]
+    blocks: list[Block] = [_rows(title, found[:FIRST], lang)]
+    if not rest:
+        return blocks
+    folded = say("prove.check_more", lang, count=len(rest))
+    return [*blocks, Fold(folded, _rows(folded, rest, lang))]
+
+
+def _rows(caption: str, found: Sequence[Disagreement], lang: str) -> Table:
+    head = tuple(say(f"prove.check_{name}", lang) for name in ("text", "label", "says", "against"))
+    return Table(caption, head, tuple(_row(one, lang) for one in found))
+
+
+def _row(one: Disagreement, lang: str) -> tuple[Cell, ...]:
+    named = (
+        f"{words.method_name(name, lang)}{say('word.colon', lang)}{cut(said, 60)}" for name, said in one.says.items()
+    )
+    votes = say("prove.check_votes", lang, against=one.against, of=one.of) if one.against else ""
+    return (
+        Cell(cut(one.text, LONG), note=one.id),
+        Cell(cut(one.label, LONG), tone="strong"),
+        Cell(cut(one.other, LONG) or "–", note=say("word.semicolon", lang).join(named)),
+        Cell(formats.percent(one.suspicion, lang), note=votes),
+    )
