@@ -305,7 +305,11 @@ def _confidence(path: Sequence[Step], filled: Mapping[str, Fact], mover: Mover) 
 
 def read_decision(path: Path) -> Decision:
     """The decision that `to_dict` wrote. Raises `json.JSONDecodeError`, `KeyError` or `TypeError` for anything else."""
-    raw = json.loads(path.read_text(encoding="utf-8"))
+    return decision_of(json.loads(path.read_text(encoding="utf-8")))
+
+
+def decision_of(raw: Mapping[str, Any]) -> Decision:
+    """The decision that `to_dict` made plain. Raises `KeyError` or `TypeError` for anything else."""
     lists: dict[str, Callable[[dict[str, Any]], Any]] = {
         "path": lambda v: Step(**{**v, "facts": tuple(v["facts"])}),
         "ranking": _read_ranked,
