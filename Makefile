@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning bench-regret clean
+.PHONY: demo test check format bench bench-main bench-decision bench-profile bench-quote bench-prompting bench-retrieval bench-tuning bench-regret bench-prove clean
 
 demo: .venv/ready
 	$(BIN)/advisor fetch
