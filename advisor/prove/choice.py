@@ -7,6 +7,7 @@ without one there still is a choice, by rules that a user can follow. Not covere
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -38,8 +39,9 @@ def compare(values: Values, best: str = "") -> tuple[Paired, ...]:
 
     if not _rows(values) or len(values) < 2:
         return ()
-    best = best or max(values, key=lambda name: float(values[name].mean()))
-    others = sorted((name for name in values if name != best), key=lambda name: -float(values[name].mean()))
+    means = {name: _mean(given) for name, given in values.items()}
+    best = best or max(values, key=lambda name: means[name])
+    others = sorted((name for name in values if name != best), key=lambda name: (-means[name], name))
     gaps = [values[best] - values[name] for name in others]
     ps = [p_value(gap) for gap in gaps]
     found = []
@@ -48,6 +50,11 @@ def compare(values: Values, best: str = "") -> tuple[Paired, ...]:
         needed = needed and max(needed, len(gap) + 1)
         found.append(Paired(best, name, mean_difference(gap), p, adjusted, needed))
     return tuple(found)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """The same for rows in any order, to the last bit: equal candidates stay equal."""
+    return math.fsum(values) / len(values)
 
 
 def _rows(values: Values) -> int:
@@ -77,7 +84,7 @@ class Field:
 
     def expected(self, name: str) -> float:
         """The mean of a full run: measured, and what it is expected to add to a pilot."""
-        return float(self.values[name].mean()) + self.gains.get(name, 0.0)
+        return _mean(self.values[name]) + self.gains.get(name, 0.0)
 
     def cost(self, name: str) -> float:
         return self.costs.get(name, float("inf"))
@@ -122,7 +129,7 @@ def choose(
     best = given.best(names or list(values))
     pairs = compare(values, best)
     winner = best if _wins(best, pairs, given) else ""
-    chosen, rule = _ruled(given, best, bool(names))
+    chosen, rule = _ruled(given, best, names)
     needed = None if winner else max((p.rows_needed for p in pairs if p.rows_needed), default=None)
     return Choice(chosen, best, winner, rule, _why(given, chosen, best, rule, winner, pairs), needed)
 
@@ -147,28 +154,26 @@ def _above_floor(given: Field) -> list[str]:
     return [name for name in others if adjusted[name] < LEVEL and gaps[name].mean() > 0]
 
 
-def _ruled(given: Field, best: str, above: bool) -> tuple[str, str]:
-    """(chosen, rule)."""
-    from executors.metrics.compare import non_inferior
-
+def _ruled(given: Field, best: str, above: Sequence[str]) -> tuple[str, str]:
+    """(chosen, rule); `above`: those that may be taken. The floor may be, too, where something is told apart from it
+    and it still is all that the target or the margin asks for."""
     if best == given.floor or not above:
         return given.floor, "floor"
-    names = list(given.values)
-    if given.target is not None:
-        reached = [name for name in names if given.expected(name) >= given.target]
-        if reached:
-            return given.cheapest(reached), "cheapest_at_target"
-    within = [
-        name
-        for name in names
-        if given.cost(name) < given.cost(best)
-        and non_inferior(
-            given.values[best] - given.values[name],
-            given.margin * given.scale - (given.gains.get(best, 0.0) - given.gains.get(name, 0.0)),
-            given.scale,
-        )
-    ]
+    names = [name for name in given.values if name in above or name == given.floor]
+    reached = [name for name in names if given.target is not None and given.expected(name) >= given.target]
+    if reached:
+        return given.cheapest(reached), "cheapest_at_target"
+    within = [name for name in names if given.cost(name) < given.cost(best) and _within_margin(given, name, best)]
     return (given.cheapest(within), "cheaper_equal") if within else (best, "best")
+
+
+def _within_margin(given: Field, name: str, best: str) -> bool:
+    """Whether `name` is not inferior to `best`; what full runs are expected to put between them uses up margin."""
+    from executors.metrics.compare import non_inferior
+
+    expected = given.gains.get(best, 0.0) - given.gains.get(name, 0.0)
+    margin = given.margin * given.scale - expected if given.margin > 0 else 0.0
+    return non_inferior(given.values[best] - given.values[name], margin, given.scale)
 
 
 def _wins(best: str, pairs: Sequence[Paired], given: Field) -> bool:

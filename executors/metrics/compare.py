@@ -103,11 +103,12 @@ def mean_difference(differences: Floats) -> Score:
     The interval is the percentiles of 1,000 resamples (paired bootstrap, Koehn 2004). Where all differences are equal,
     and there is nothing to resample, it is as wide as Wilson's of as many rows without one that differs.
     """
-    n, mean = len(differences), float(differences.mean())
-    if np.ptp(differences) == 0:
+    ordered = np.sort(differences)  # else the resamples would depend on the rows' order
+    n, mean = len(ordered), float(ordered.mean())
+    if np.ptp(ordered) == 0:
         width = wilson(0, n).high
         return Score(mean, mean - width, mean + width, n)
-    low, high = bootstrap(np.sort(differences), lambda sample: sample.mean(axis=1))
+    low, high = bootstrap(ordered, lambda sample: sample.mean(axis=1))
     return Score(mean, min(mean, low), max(mean, high), n)
 
 
@@ -218,7 +219,8 @@ def rows_needed(differences: Floats, power: float = POWER, level: float = LEVEL)
     n = (z(1 − level/2)·√E[d²] + z(power)·√(E[d²] − E[d]²))² / E[d]². Of rows right or wrong it is Connor's (1987) for
     McNemar's test, where E[d²] is the share of rows that differ.
     """
-    mean, square = float(differences.mean()), float((differences**2).mean())
+    ordered = np.sort(differences)
+    mean, square = float(ordered.mean()), float((ordered**2).mean())
     if abs(mean) <= TOLERANCE * math.sqrt(square):
         return None
     normal = NormalDist()
