@@ -4,6 +4,7 @@ apart."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -245,3 +246,19 @@ def test_texts_as_targets_of_a_regression_are_counted_or_refused(tmp_path: Path)
     with pytest.raises(UserError, match="no numbers") as caught:
         load_dataset(DataSpec(str(path), columns={"label": "urgency"}), "regression", 0)
     assert "不是数字" in caught.value.told("zh").message
+
+
+def test_the_sides_of_a_job_are_compared_once_however_often_they_are_asked_for() -> None:
+    given = rows(30)
+    asked: list[int] = []
+
+    def leaks(some: Sequence[Row]) -> frozenset[str]:
+        asked.append(len(some))
+        return frozenset({"x:3"})
+
+    one = replace(job(given), leaks=leaks)
+    first = training_sides(one, TuningParams())
+    assert training_sides(replace(one, report=print), TuningParams(learning_rate=1.0)) is first
+    assert len(asked) == 1
+    assert "x:3" in {row.id for row in training_sides(one, TuningParams(near_leaks="keep")).train}
+    assert len(asked) == 2, "another treatment of leaks is another answer"

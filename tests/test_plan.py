@@ -12,11 +12,12 @@ import executors
 from advisor.answers import read_answers
 from advisor.cards import METHODS, load_cards
 from advisor.decision import Confidence, Decision, Inputs, decide
-from advisor.estimate import Rows, estimate_seconds
+from advisor.estimate import estimate_seconds
 from advisor.facts import Fact
 from advisor.plan import RUNNABLE_FORMS, choose_method, make_plan, read_plan, write_plan
 from advisor.profile.machine import Machine
 from advisor.texts import read_knowledge
+from advisor.work import Rows
 from executors.base import DataSpec, Plan, UserError
 from executors.run import check_plan
 from tests.conftest import DEMO

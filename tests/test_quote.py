@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from advisor.estimate import Rows, estimate_seconds
+from advisor.estimate import estimate_seconds
 from advisor.facts import Fact, Facts
 from advisor.hardware import Figure, is_stale, own_accelerator, reference_cpu, rent
 from advisor.profile.machine import Machine
@@ -19,6 +19,7 @@ from advisor.quote.memory import lora_parameters
 from advisor.quote.shape import typical
 from advisor.quote.workload import workload_of
 from advisor.texts import read_knowledge
+from advisor.work import Rows
 from executors.base import DataSpec, Plan
 from executors.messages import INSTRUCTIONS
 

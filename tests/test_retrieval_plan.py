@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from advisor.decision import Inputs
-from advisor.estimate import Rows, estimate_seconds
+from advisor.estimate import estimate_seconds
 from advisor.facts import Fact, Origin
 from advisor.plan import make_plan
 from advisor.profile.machine import Machine
 from advisor.retrieving import CAREFUL, MOST_SECONDS, SECONDS
+from advisor.work import Rows
 from executors.base import DataSpec, Plan
 from tests.samples import DECISION
 

@@ -7,7 +7,8 @@ For every method that changes weights. Rows come without what cannot be used and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from executors.base import Input, Job, Row, Text
@@ -17,6 +18,9 @@ from executors.data.near import near_groups
 from executors.data.shapes import transcript
 from executors.messages import TEXT_TASKS
 from executors.tuning.params import TuningParams, development_rows
+
+Leaks = Callable[[Sequence[Row]], frozenset[str]]
+"""Ids of the rows that (nearly) equal a held-out one."""
 
 MOST = 0.5  # share of the rows that may be left out for nearly equalling a held-out one
 
@@ -33,21 +37,29 @@ class Sides:
 
 
 def training_sides(job: Job, params: TuningParams) -> Sides:
-    """The two sides of a job's rows, in their order."""
-    near = near_groups(job.rows) if len(job.rows) <= COMPARED else None
-    rows, doubtful = _near_duplicates(job.rows, near, params.near_duplicates == "drop")
-    held = development_rows(params, len(rows))
-    whole = near if len(rows) == len(job.rows) else None
-    train, development = split_development(rows, held, job.plan.seed, job.plan.task, whole)
-    answers = job.plan.task in TEXT_TASKS  # of a conversation that is to be classified, only the last is the target
+    """The two sides of a job's rows, in their order. Those of the last job are kept, for a training asks several times
+    (to train, to compare before and after, for every trial of a search), and 10,000 rows take seconds to compare."""
+    drops, leaks = params.near_duplicates == "drop", params.near_leaks == "keep"
+    return _sides(tuple(job.rows), job.leaks, job.plan.seed, job.plan.task, drops, leaks, params.development)
+
+
+@functools.lru_cache(maxsize=1)
+def _sides(
+    rows: tuple[Row, ...], leaks_of: Leaks, seed: int, task: str, drops: bool, keeps_leaks: bool, share: float
+) -> Sides:
+    near = near_groups(rows) if len(rows) <= COMPARED else None
+    kept, doubtful = _near_duplicates(rows, near, drops)
+    held = development_rows(TuningParams(development=share), len(kept))
+    train, development = split_development(kept, held, seed, task, near if len(kept) == len(rows) else None)
+    answers = task in TEXT_TASKS  # of a conversation that is to be classified, only the last is the target
     turned = [each_turn(side) if answers else side for side in (train, development)]
-    sides, leaks = _without_leaks(turned[0], turned[1], job, 0.0 if params.near_leaks == "keep" else MOST)
+    sides, leaks = _without_leaks(turned[0], turned[1], leaks_of, task, 0.0 if keeps_leaks else MOST)
     notes = (
         *watched_note(len(sides[1]), len(sides[0]) + len(sides[1])),
-        *(_turns_note(rows, sum(map(len, turned))) if answers else ()),
+        *(_turns_note(kept, sum(map(len, turned))) if answers else ()),
         *_leak_note(leaks, sum(map(len, turned))),
-        *(_near_note(doubtful, len(job.rows)) if near is not None else _uncompared_note(len(job.rows))),
-        *development_notes(sides[0], sides[1], job.plan.task),
+        *(_near_note(doubtful, len(rows)) if near is not None else _uncompared_note(len(rows))),
+        *development_notes(sides[0], sides[1], task),
     )
     return Sides(tuple(sides[0]), tuple(sides[1]), (*leaks, *doubtful), notes)
 
@@ -89,7 +101,7 @@ def _turns_note(rows: Sequence[Row], answers: int) -> tuple[Text, ...]:
 
 
 def _without_leaks(
-    train: Sequence[Row], development: Sequence[Row], job: Job, most: float
+    train: Sequence[Row], development: Sequence[Row], leaks_of: Leaks, task: str, most: float
 ) -> tuple[tuple[list[Row], list[Row]], list[LeftOut]]:
     """Both sides without rows that nearly equal a held-out one; those that are all their class has are kept.
 
@@ -97,11 +109,11 @@ def _without_leaks(
     numbers), and few would stay.
     """
     every = [*train, *development]
-    leaking = job.leaks(every)
+    leaking = leaks_of(every)
     if len(leaking) > most * len(every):
         return (list(train), list(development)), [of_row(r, "near_leak", kept=True) for r in every if r.id in leaking]
     learnt = {row.target for row in train if row.id not in leaking}
-    last = {r.id for r in train if r.target not in learnt} if job.plan.task == "classification" else set()
+    last = {r.id for r in train if r.target not in learnt} if task == "classification" else set()
     leaks = [of_row(r, "near_leak", kept=r.id in last) for r in every if r.id in leaking]
     kept = [row for row in train if row.id not in leaking or row.id in last]
     return (kept, [row for row in development if row.id not in leaking]), leaks
