@@ -54,11 +54,13 @@ def gpu_watts() -> float | None:
     import sys
 
     torch = sys.modules.get("torch")  # loading it for this alone would cost seconds
-    if torch is None or not torch.cuda.is_available():
-        return None
     try:
+        if torch is None or not torch.cuda.is_available():
+            return None
         return float(sum(torch.cuda.power_draw(n) for n in range(torch.cuda.device_count()))) / 1000
     except (ModuleNotFoundError, RuntimeError):  # nvidia-ml-py is no part of this installation
+        return None
+    except AttributeError:  # it is being imported
         return None
 
 
