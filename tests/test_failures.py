@@ -40,12 +40,21 @@ def test_a_confusion_is_named_from_three_rows_on_with_both_directions_counted() 
     found = find("classification", "accuracy", rows, {"probe": given}, "probe")
     (group,) = found.groups
     assert (found.rows, found.wrong, found.graded) == (30, 6, False)
-    assert (group.kind, group.wrong, group.examples) == ("confusion", 3, ("r0", "r1", "r2"))
-    assert group.elsewhere == 3 / 27
-    assert group.name == {"en": "“card” taken for “cash”", "zh": "“card”误判为“cash”"}
+    assert (group.kind, group.wrong, group.examples) == ("confusion", 4, ("r0", "r1", "r2", "r10"))
+    assert group.elsewhere == 2 / 26
+    assert group.name == {"en": "“card” and “cash” taken for each other", "zh": "“card”与“cash”互相误判"}
     assert "3 of the 10" in group.action["en"]
-    assert "1 the other way round" in group.action["en"]
-    assert "loan" not in group.action["en"]
+    assert "1 of the 10 the other way round" in group.action["en"]
+    given |= {"r10": Prediction("cash"), "r22": Prediction("card")}
+    found = find("classification", "accuracy", rows, {"probe": given}, "probe")
+    assert [one.name["en"] for one in found.groups] == ["“card” taken for “cash”", "“loan” taken for “card”"]
+
+
+def test_labels_confused_as_often_both_ways_are_one_group() -> None:
+    rows = labelled(*["card"] * 4, *["cash"] * 4)
+    given = said(rows, r0="cash", r1="cash", r4="card", r5="card")
+    (group,) = find("classification", "accuracy", rows, {"probe": given}, "probe").groups
+    assert (group.wrong, group.name["en"]) == (4, "“card” and “cash” taken for each other")
 
 
 def test_lengths_that_go_wrong_more_often_are_told_and_chance_is_not() -> None:

@@ -148,7 +148,7 @@ def wrongs(task: str, metric: str, rows: Sequence[Row], predictions: Sequence[Pr
 
 
 def _confusions(rows: Sequence[Row], given: Mapping[str, Prediction], wrong: Wrong) -> list[Group]:
-    """Pairs of labels, one taken for the other at least `LEAST` times, the commonest first."""
+    """Pairs of labels taken for each other at least `LEAST` times in all, the commonest first."""
     taken: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row, failed in zip(rows, wrong, strict=True):
         if failed:
@@ -156,15 +156,18 @@ def _confusions(rows: Sequence[Row], given: Mapping[str, Prediction], wrong: Wro
     of_label = Counter(row.target for row in rows)
     found = []
     for (wanted, got), ids in sorted(taken.items(), key=lambda pair: (-len(pair[1]), pair[0])):
-        if len(ids) < LEAST:
+        back = taken.get((got, wanted), [])
+        told_already = (len(back), wanted) > (len(ids), got)  # by the other way round, which is commoner or comes first
+        if told_already or len(ids) + len(back) < LEAST:
             continue
-        back = len(taken.get((got, wanted), ()))
-        values = {"wanted": wanted, "got": got, "count": len(ids), "of": of_label[wanted], "back": back}
-        name = text("failures.confusion", **values)
-        action = text("failures.confused_both" if back else "failures.confused", **values)
-        elsewhere = _share(int(wrong.sum()) - len(ids), len(rows) - len(ids))
-        found.append(Group("confusion", name, len(ids), len(ids), elsewhere, action, examples=tuple(ids[:SHOWN])))
-    return found
+        both = "_both" if back else ""
+        values = {"wanted": wanted, "got": got, "count": len(ids), "back": len(back)}
+        values |= {"of": of_label[wanted], "of_back": of_label[got]}
+        name, action = text(f"failures.confusion{both}", **values), text(f"failures.confused{both}", **values)
+        n = len(ids) + len(back)
+        elsewhere = _share(int(wrong.sum()) - n, len(rows) - n)
+        found.append(Group("confusion", name, n, n, elsewhere, action, examples=tuple([*ids, *back][:SHOWN])))
+    return sorted(found, key=lambda group: -group.wrong)
 
 
 def _causes(triage: Mapping[str, Any] | None, rows: int, wrong: Wrong) -> list[Group]:
