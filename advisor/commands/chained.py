@@ -23,26 +23,11 @@ def execute_chain(
     folder: Path, chain: Chain, lang: str, *, dry_run: bool = False, as_json: bool = False
 ) -> Result | None:
     """Run every stage in a folder of its own, the floor once, and say what came of it and what each part brings."""
-    from advisor.chains import write_chain
-    from executors.chain import finish
-
-    write_chain(folder / "plan.yaml", chain)
     screen = console(stderr=True)
-    show_chain_plan(chain, folder, lang, screen)
+    begin(folder, chain, lang, screen)
     if dry_run:
         return None
-    done = 0
-    try:
-        floor = _floor(chain, folder, lang, screen)
-        for number, stage in enumerate(chain.stages, 1):
-            told = say("chain.stage", lang, number=number, count=len(chain.stages), name=stage.name)
-            screen.print(told, style="bold", markup=False)
-            _run_stage(chain, stage, folder, lang, screen)
-            done += 1
-    except KeyboardInterrupt:
-        told = say("chain.kept", lang, done=done, count=len(chain.stages), run=folder.name)
-        raise KeyboardInterrupt(told) from None
-    result = finish(chain, folder)
+    result, floor = carry_out(folder, chain, lang, screen)
     page = write_reports(folder, lang) if (folder / "decision.json").is_file() else None
     if as_json:
         click.echo((folder / "result.json").read_text(encoding="utf-8").rstrip())
@@ -61,6 +46,35 @@ def execute_chain(
     return result
 
 
+def begin(folder: Path, chain: Chain, lang: str, screen: Any) -> None:
+    """Write a chain into its folder and show it."""
+    from advisor.chains import write_chain
+
+    write_chain(folder / "plan.yaml", chain)
+    show_chain_plan(chain, folder, lang, screen)
+
+
+def carry_out(folder: Path, chain: Chain, lang: str, screen: Any, again: str = "") -> tuple[Result, Result]:
+    """Run every stage of a chain that was begun, and the floor once; the chain's result and the floor's.
+
+    `again`: the command that goes on, else `advisor run` with the folder.
+    """
+    from executors.chain import finish
+
+    done = 0
+    try:
+        floor = _floor(chain, folder, lang, screen)
+        for number, stage in enumerate(chain.stages, 1):
+            told = say("chain.stage", lang, number=number, count=len(chain.stages), name=stage.name)
+            screen.print(told, style="bold", markup=False)
+            _run_stage(chain, stage, folder, lang, screen, again or f"advisor run {folder.name}")
+            done += 1
+    except KeyboardInterrupt:
+        told = say("chain.kept", lang, done=done, count=len(chain.stages), run=folder.name)
+        raise KeyboardInterrupt(told) from None
+    return finish(chain, folder), floor
+
+
 def _floor(chain: Chain, folder: Path, lang: str, screen: Any) -> Result:
     """The baseline on the same rows, which every stage is shown beside."""
     from advisor.commands.run import floor_of
@@ -71,7 +85,7 @@ def _floor(chain: Chain, folder: Path, lang: str, screen: Any) -> Result:
         return run_plan(floor_of(unbound(chain.last, chain)), folder / "floor", progress)
 
 
-def _run_stage(chain: Chain, stage: Stage, folder: Path, lang: str, screen: Any) -> None:
+def _run_stage(chain: Chain, stage: Stage, folder: Path, lang: str, screen: Any, again: str) -> None:
     """One stage as a run of its own: plan, result, report."""
     from advisor.estimate import estimate_plan
     from advisor.estimated import keep_estimate
@@ -84,7 +98,7 @@ def _run_stage(chain: Chain, stage: Stage, folder: Path, lang: str, screen: Any)
     write_plan(at / "plan.yaml", plan)
     keep_estimate(at, estimate_plan(plan))
     with Progress(lang, screen) as progress:
-        run_stage(chain, stage, folder, progress, f"advisor run {folder.name}")
+        run_stage(chain, stage, folder, progress, again)
     (at / "floor").mkdir(exist_ok=True)
     (at / "floor" / "result.json").write_bytes((folder / "floor" / "result.json").read_bytes())
     if (folder / "decision.json").is_file():

@@ -266,22 +266,11 @@ def execute(
 
         check(plan)
         return execute_chain(folder, plan, lang, dry_run=dry_run, as_json=as_json)
-    from advisor.plan import write_plan
-    from executors.run import run_plan
-
-    _check(plan)
-    plan = dataclasses.replace(plan, reasons={**plan.reasons, **_disclosed(plan)})
-    write_plan(folder / "plan.yaml", plan)
     screen = console(stderr=True)
-    try:
-        show_plan(plan, folder, lang, screen)
-        if dry_run:
-            return None
-        with Progress(lang, screen) as progress:
-            result = run_plan(plan, folder, progress)
-            floor = result if plan.executor == "baseline" else run_plan(floor_of(plan), folder / "floor", progress)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(say("command.kept", lang, run=folder.name)) from None
+    plan = begin(folder, plan, lang, screen)
+    if dry_run:
+        return None
+    result, floor = carry_out(folder, plan, lang, screen)
     page = write_reports(folder, lang) if (folder / "decision.json").is_file() else None
     if as_json:
         click.echo((folder / "result.json").read_text(encoding="utf-8").rstrip())
@@ -300,6 +289,33 @@ def execute(
     if plan.executor == "rag":
         console().print(say("command.done_docs", lang, run=folder.name), markup=False)
     return result
+
+
+def begin(folder: Path, plan: Plan, lang: str, screen: Any) -> Plan:
+    """Check a plan, write it into its folder and show it; the plan as it is written, saying where rows go."""
+    from advisor.plan import write_plan
+
+    _check(plan)
+    plan = dataclasses.replace(plan, reasons={**plan.reasons, **_disclosed(plan)})
+    write_plan(folder / "plan.yaml", plan)
+    try:
+        show_plan(plan, folder, lang, screen)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(say("command.kept", lang, run=folder.name)) from None
+    return plan
+
+
+def carry_out(folder: Path, plan: Plan, lang: str, screen: Any, again: str = "") -> tuple[Result, Result]:
+    """Run a plan that was begun, and its floor in a folder of its own; both results. `again`: see `run_plan`."""
+    from executors.run import run_plan
+
+    try:
+        with Progress(lang, screen) as progress:
+            result = run_plan(plan, folder, progress, again)
+            floor = result if plan.executor == "baseline" else run_plan(floor_of(plan), folder / "floor", progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(say("command.kept", lang, run=folder.name)) from None
+    return result, floor
 
 
 def show_plan(plan: Plan, folder: Path, lang: str, screen: Any) -> None:
