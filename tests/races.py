@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from advisor.facts import Fact
 from advisor.prove.failures import Disagreement, Failures, Group
 from advisor.prove.records import Choice, Paired, Pilot, Race, Standing
+from advisor.prove.revision import Contradiction, Revision
+from advisor.revisit.compare import differ
 from executors.base import Score, Text
+from tests.samples import DECISION
 
 TRAIN, TEST = 1200, 400
 DEAR = "its next pilot (100 % of the work) takes about 40 min, and 3 min of the budget is left"
@@ -166,5 +170,47 @@ FAILURES = Failures(
             "card_delivery",
         )
         for n in range(8)
+    ),
+)
+
+
+AFTER = dataclasses.replace(
+    DECISION,
+    methods=("prompt",),
+    path=(
+        DECISION.path[0],
+        dataclasses.replace(DECISION.path[1], answer=both("never"), why=both("it fits the prompt")),
+    ),
+    confidence=dataclasses.replace(DECISION.confidence, level=0.9),
+)
+
+REVISION = Revision(
+    DECISION,
+    AFTER,
+    facts=(
+        Fact("baseline_score", 0.41, "measured", both("plain prompting scores 0.410 on 128 rows")),
+        Fact("failure", "behaviour", "measured", both("taught rows bring most of it")),
+    ),
+    overruled=(both("failure: you said facts; measured: behaviour"),),
+    contradictions=(
+        Contradiction(
+            "fresh",
+            both("weights go stale at the next change"),
+            "rag_2020",
+            "strong",
+            "probe",
+            "rag",
+            Score(0.12, 0.05, 0.19, TEST),
+            0.0004,
+            both("the rule does not hold on these rows"),
+        ),
+    ),
+    difference=differ(DECISION, AFTER),
+    told=(
+        both("baseline score: 0.41"),
+        both("failure: you said facts; measured: behaviour"),
+        both("the recommendation changes"),
+        both("the race advises another"),
+        both("the rule does not hold on these rows"),
     ),
 )

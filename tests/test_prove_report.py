@@ -11,18 +11,19 @@ import pytest
 
 from advisor import formats, report
 from advisor.prove.records import FILE, FOLDER, Choice, Race
-from advisor.report import learning, prove
+from advisor.report import learning, prove, revised
 from advisor.report.blocks import Chart, Command, Lines, Prose, Table
 from advisor.report.prove import Proved, figures, marks, read_proved, section
+from advisor.revisit.compare import differ
 from advisor.texts import LANGUAGES, say
 from advisor.words import method_name
 from executors.base import Score, UserError, write_json
 from tests import races
-from tests.races import DONE, FAILURES, RUNNING
+from tests.races import AFTER, DONE, FAILURES, REVISION, RUNNING
 from tests.samples import DECISION
 from tests.test_report import HOSTILE, Page
 
-WHOLE = Proved(DONE, FAILURES)
+WHOLE = Proved(DONE, REVISION, FAILURES)
 
 
 def page(form: str, lang: str = "en", proved: Proved = WHOLE) -> str:
@@ -33,7 +34,7 @@ def page(form: str, lang: str = "en", proved: Proved = WHOLE) -> str:
 @pytest.mark.parametrize("form", ["md", "html"])
 def test_the_race_stands_first_and_every_candidate_is_in_it(form: str, lang: str) -> None:
     whole = page(form, lang)
-    titles = [say(f"report.{name}", lang) for name in ("raced", "learnt", "failing", "path")]
+    titles = [say(f"report.{name}", lang) for name in ("raced", "revised", "learnt", "failing", "path")]
     places = [whole.index(f"## {title}\n" if form == "md" else f">{title}</h2>") for title in titles]
     assert places == sorted(places)
     for one in DONE.standings:
@@ -53,7 +54,7 @@ def test_the_page_is_whole_and_asks_for_nothing_outside(lang: str) -> None:
 
 def test_without_a_race_nothing_is_said_of_one() -> None:
     plain = report.render(DECISION, None, None, "html", "en")
-    for name in ("raced", "learnt", "failing"):
+    for name in ("raced", "revised", "learnt", "failing"):
         assert say(f"report.{name}", "en") not in plain
 
 
@@ -63,7 +64,9 @@ def test_nothing_that_was_read_is_taken_for_markup() -> None:
     group = dataclasses.replace(FAILURES.groups[0], name=text, action=text)
     row = dataclasses.replace(FAILURES.disagreements[0], text=HOSTILE, label=HOSTILE, says={"probe": HOSTILE})
     found = dataclasses.replace(FAILURES, groups=(group,), disagreements=(row,))
-    parsed = Page(page("html", proved=Proved(dataclasses.replace(DONE, standings=standings, notes=(text,)), found)))
+    parsed = Page(
+        page("html", proved=Proved(dataclasses.replace(DONE, standings=standings, notes=(text,)), None, found))
+    )
     assert not parsed.named("script")
     assert not [link for link in parsed.named("a") if "javascript" in str(link.get("href"))]
     assert parsed.open == []
@@ -101,7 +104,7 @@ def test_the_tone_of_a_choice_is_how_sure_it_is(choice: Choice, tone: str) -> No
 
 @pytest.mark.parametrize("status", ["running", "interrupted"])
 def test_a_race_that_was_broken_off_says_how_to_go_on_and_chooses_nothing(status: str) -> None:
-    race = dataclasses.replace(RUNNING, status=status)
+    race = dataclasses.replace(RUNNING, status=status)  # type: ignore[arg-type]
     assert [one.text for one in blocks(race, Command) if isinstance(one, Command)] == ["advisor prove run7"]
 
 
@@ -248,9 +251,50 @@ def test_groups_stand_with_their_actions_and_labels_to_check_with_what_is_said(l
 
 
 def test_nothing_standing_out_is_said() -> None:
-    plain = page("md", proved=Proved(DONE, dataclasses.replace(FAILURES, groups=(), disagreements=())))
+    plain = page("md", proved=Proved(DONE, None, dataclasses.replace(FAILURES, groups=(), disagreements=())))
     assert say("prove.no_groups", "en") in plain
     assert say("prove.check", "en") not in plain
+
+
+# -- before and after ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_decision_stands_before_and_after_with_what_moved_it(lang: str) -> None:
+    read = revised.section(REVISION, lang)
+    assert isinstance(read[0], Prose)
+    assert (read[0].text, read[0].tone) == (REVISION.told[2][lang], "warn")
+    assert isinstance(read[1], Prose)
+    assert read[1].text == REVISION.told[3][lang]
+    beside, facts, rules = (block for block in read if isinstance(block, Table))
+    assert [cell.text for cell in beside.rows[0][1:]] == [method_name("rag", lang), method_name("prompt", lang)]
+    assert [cell.text for cell in beside.rows[1][1:]] == [formats.percent(level, lang) for level in (0.72, 0.9)]
+    assert beside.rows[2][2].note == AFTER.path[1].why[lang]  # the step at which the paths part
+    assert [row[3].text for row in facts.rows] == [fact.evidence[lang] for fact in REVISION.facts]
+    assert rules.rows[0][2].note == "+0.120 [+0.050, +0.190]"
+    assert [block for block in read if isinstance(block, Prose) and block.text == REVISION.overruled[0][lang]]
+
+
+def test_a_decision_that_stands_is_said_to_and_no_rule_to_be_contradicted() -> None:
+    same = dataclasses.replace(
+        REVISION,
+        after=DECISION,
+        facts=(),
+        overruled=(),
+        contradictions=(),
+        difference=differ(DECISION, DECISION),
+        told=(races.both("it stays"),),
+    )
+    read = revised.section(same, "en")
+    assert read[0] == Prose("it stays", "good")
+    assert sum(isinstance(block, Table) for block in read) == 1
+    assert revised.section(None, "en") == []
+
+
+def test_what_was_chosen_stands_in_the_head_of_the_page() -> None:
+    tile = prove.tiles(WHOLE, "en")[0]
+    assert (tile.value, tile.note) == (method_name("probe", "en"), "0.842 [0.802, 0.882]")
+    assert prove.tiles(Proved(RUNNING), "en") == prove.tiles(None, "en") == []
 
 
 # -- read from a folder ----------------------------------------------------------------------------------

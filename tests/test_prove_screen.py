@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from advisor.prove.records import Race
-from advisor.screen.prove import RaceTable, pilot_line, race_table, show_race, stage_text
+from advisor.report.prove import Proved
+from advisor.screen.prove import RaceTable, pilot_line, race_table, show_proved, show_race, stage_text
 from advisor.texts import LANGUAGES, say
 from advisor.words import method_name
 from executors.base import Event
@@ -144,6 +145,17 @@ def test_after_the_race_the_choice_its_comparisons_and_what_was_saved_are_told()
     assert "+0.430 [+0.370, +0.490] told apart" in page
     assert "88 % of it was saved" in page  # 1,240 of 10,280 seconds were spent
     assert DONE.notes[0]["en"] in page
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_what_follows_from_a_race_is_told_with_it_the_choice_last(lang: str) -> None:
+    out = io.StringIO()
+    show_proved(Proved(DONE, races.REVISION, races.FAILURES), lang, Console(file=out, width=100, highlight=False))
+    whole = "".join(out.getvalue().split())
+    told = [*races.REVISION.told, *(group.action for group in races.FAILURES.groups)]
+    assert not [one for one in told if "".join(one[lang].split()) not in whole]
+    assert DONE.choice is not None
+    assert whole.endswith("".join(DONE.choice.why[lang].split()))
 
 
 def test_a_race_in_which_nothing_was_scored_is_shown_all_the_same() -> None:

@@ -11,7 +11,7 @@ from advisor.prove.records import Race
 from advisor.report.blocks import Block, Cell, Lines, Table
 from advisor.report.lines import BOTTOM, LABEL_HEIGHT, LEFT, RIGHT, TOP, Box, Scale, draw, text_width
 from advisor.report.lines import Curve as Line
-from advisor.report.prove import ends, metric_name, told_score
+from advisor.report.prove import ends, metric_name, told_score, told_signed
 from advisor.texts import say
 from executors.base import Score
 
@@ -78,15 +78,8 @@ def _row(name: str, curve: Curve, goal: int, race: Race, lang: str) -> tuple[Cel
         Cell(words.method_name(name, lang)),
         Cell(formats.score(last.score.value), note=say("prove.curves_on", lang, rows=rows), tone="strong"),
         Cell(formats.score(expected.value), note=ends(expected)),
-        Cell(told_gain(gained), note=say("prove.curves_from", lang, rows=rows) if last.rows < race.train else ""),
+        Cell(told_signed(gained), note=say("prove.curves_from", lang, rows=rows) if last.rows < race.train else ""),
     )
-
-
-def told_gain(gain: Score) -> str:
-    """``+0.012 [−0.010, +0.040]``."""
-    from advisor.report.chain import signed
-
-    return f"{signed(gain.value)} [{signed(gain.low)}, {signed(gain.high)}]"
 
 
 # -- the drawing -----------------------------------------------------------------------------------------

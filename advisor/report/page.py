@@ -10,7 +10,7 @@ import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
-from advisor.report import bars, chain, curves, failing, learning, prove, quadrants, search, training, triage
+from advisor.report import bars, chain, curves, failing, learning, prove, quadrants, revised, search, training, triage
 from advisor.report.blocks import (
     Block,
     Bullets,
@@ -44,6 +44,7 @@ def make_page(
     """Everything the report says, in reading order; sections with nothing in them are left out."""
     builders = (
         ("raced", lambda: prove.section(proved, decision.run, lang)),
+        ("revised", lambda: revised.section(proved.revision if proved else None, lang)),
         ("learnt", lambda: learning.section(proved.race if proved else None, lang)),
         ("failing", lambda: failing.section(proved.failures if proved else None, lang)),
         ("measured", lambda: _measured(result, floor, lang)),
@@ -73,7 +74,7 @@ def make_page(
         title=say("report.title", lang, methods=words.methods_name(decision.methods, lang)),
         kicker=say("report.kicker", lang, run=decision.run, date=decision.created[:16].replace("T", " ")),
         lead=reason(decision, lang),
-        tiles=_tiles(decision, result, floor, lang),
+        tiles=(*prove.tiles(proved, lang), *_tiles(decision, result, floor, lang)),
         sections=tuple(Section(name, say(f"report.{name}", lang), tuple(blocks)) for name, blocks in built if blocks),
         names=frame,
     )

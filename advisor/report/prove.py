@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from advisor import formats, words
 from advisor.prove.records import Choice, Paired, Pilot, Race, Standing, read_race
 from advisor.report import bars
-from advisor.report.blocks import Block, Bullets, Cell, Command, Prose, Table
+from advisor.report.blocks import Block, Bullets, Cell, Command, Prose, Table, Tile
 from advisor.report.chain import signed
 from advisor.texts import LANGUAGES, say, text
 from executors.base import Score, Text, UserError
 
 if TYPE_CHECKING:
     from advisor.prove.failures import Failures
+    from advisor.prove.revision import Revision
 
 NONE = "–"
 SPACE = "\u00a0"
@@ -111,6 +112,7 @@ class Proved:
     """What a race came to, and what follows from it."""
 
     race: Race
+    revision: Revision | None = None
     failures: Failures | None = None
     notes: tuple[Text, ...] = ()  # what could not be read, and why
 
@@ -121,15 +123,27 @@ def read_proved(folder: Path) -> Proved | None:
     Rows that are no longer where they were are no reason to show nothing: that is then a note.
     """
     from advisor.prove.failures import read_failures
+    from advisor.prove.revision import read_revision
 
     race = read_race(folder)
     if race is None:
         return None
+    revision = read_revision(folder)
     try:
-        return Proved(race, read_failures(folder))
+        return Proved(race, revision, read_failures(folder))
     except UserError as error:
         why = {lang: error.told(lang).message for lang in LANGUAGES}
-        return Proved(race, notes=(text("prove.unread", why=why),))
+        return Proved(race, revision, notes=(text("prove.unread", why=why),))
+
+
+def tiles(proved: Proved | None, lang: str) -> list[Tile]:
+    """What the race chose, for the head of the page."""
+    choice = proved.race.choice if proved else None
+    if proved is None or choice is None or not choice.chosen:
+        return []
+    pilot = proved.race.standing(choice.chosen).pilot
+    note = told_score(pilot.score) if pilot else ""
+    return [Tile(say("prove.tile", lang), words.method_name(choice.chosen, lang), note)]
 
 
 def section(proved: Proved | None, run: str, lang: str) -> list[Block]:
@@ -265,7 +279,7 @@ def _pairs(race: Race, lang: str) -> list[Block]:
     rows = tuple(
         (
             Cell(words.method_name(pair.other, lang)),
-            Cell(told_difference(pair)),
+            Cell(told_signed(pair.difference)),
             Cell(told_p(pair.adjusted, lang)),
             Cell(told_pair(pair, lang), tone=f"badge {'recommended' if pair.told_apart else 'not_yet'}"),
         )
@@ -276,10 +290,9 @@ def _pairs(race: Race, lang: str) -> list[Block]:
     return [Prose(title, "label"), lead, Table(title, head, rows)]
 
 
-def told_difference(pair: Paired) -> str:
+def told_signed(difference: Score) -> str:
     """``+0.028 [−0.006, +0.061]``."""
-    value, low, high = (signed(end) for end in (pair.difference.value, pair.difference.low, pair.difference.high))
-    return f"{value} [{low}, {high}]"
+    return f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
 
 
 def told_p(p: float, lang: str) -> str:

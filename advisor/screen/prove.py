@@ -8,20 +8,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from advisor import formats, words
-from advisor.prove.failures import Failures, told
+from advisor.prove.failures import told
 from advisor.prove.records import Pilot, Race, Standing
-from advisor.report.learning import MORE, gains, told_gain
+from advisor.report.learning import MORE, gains
 from advisor.report.prove import (
     FIGURES,
     NONE,
+    Proved,
     choice_tone,
     figures,
     race_title,
     score_notes,
-    told_difference,
     told_pair,
     told_saved,
     told_score,
+    told_signed,
 )
 from advisor.screen import block, bullets, grid, styled
 from advisor.texts import say, section_texts
@@ -136,9 +137,15 @@ class RaceTable:
         return say("prove.now", lang, what=" · ".join(filter(None, (name, stage, took))))
 
 
-def show_race(race: Race, lang: str, console: Console, failures: Failures | None = None) -> None:
-    """What came of a race: the candidates, what is chosen and why, how they compare, what more rows would bring, and
-    what still goes wrong."""
+def show_race(race: Race, lang: str, console: Console) -> None:
+    """A race by itself, see `show_proved`."""
+    show_proved(Proved(race), lang, console)
+
+
+def show_proved(proved: Proved, lang: str, console: Console) -> None:
+    """What came of a race: the candidates, how they compare, what more rows would bring, what still goes wrong, what it
+    makes of the decision; last what is chosen and why."""
+    race = proved.race
     console.print()
     console.print(race_table(race, lang, console.width))
     console.print(styled(told_saved(race, lang), "dim"))
@@ -147,8 +154,11 @@ def show_race(race: Race, lang: str, console: Console, failures: Failures | None
     bullets(console, say("prove.not_to_the_end", lang), reasons)
     _pairs(race, lang, console)
     _more_rows(race, lang, console)
-    bullets(console, say("report.failing", lang), told(failures, lang) if failures else ())
-    bullets(console, say("prove.notes", lang), dict.fromkeys(note[lang] for note in race.notes))
+    bullets(console, say("report.failing", lang), told(proved.failures, lang) if proved.failures else ())
+    bullets(
+        console, say("report.revised", lang), [one[lang] for one in proved.revision.told] if proved.revision else ()
+    )
+    bullets(console, say("prove.notes", lang), dict.fromkeys(note[lang] for note in (*race.notes, *proved.notes)))
     if race.choice:
         style = {"good": "bold green", "warn": "bold yellow", "bad": "bold red"}[choice_tone(race.choice)]
         console.print()
@@ -162,7 +172,7 @@ def _pairs(race: Race, lang: str, console: Console) -> None:
     table = grid()
     for pair in race.pairs:
         name, style = words.method_name(pair.other, lang), "green" if pair.told_apart else "yellow"
-        difference = styled(told_difference(pair))
+        difference = styled(told_signed(pair.difference))
         difference.no_wrap = True
         table.add_row(styled(name), difference, styled(told_pair(pair, lang), style))
     best, rows = words.method_name(race.pairs[0].one, lang), formats.number(race.pairs[0].difference.n)
@@ -173,7 +183,7 @@ def _more_rows(race: Race, lang: str, console: Console) -> None:
     """What so many labelled rows more would bring each candidate that learns from them."""
     table = grid()
     for name, gain in gains(race).items():
-        table.add_row(styled(words.method_name(name, lang)), styled(told_gain(gain)))
+        table.add_row(styled(words.method_name(name, lang)), styled(told_signed(gain)))
     if table.row_count:
         block(console, say("prove.curves_more", lang, rows=formats.number(MORE)), table)
 
