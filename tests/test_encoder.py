@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -337,3 +338,67 @@ def test_a_misspelt_variant_is_told_every_one_there_is() -> None:
     assert problem.message.startswith("params.variant: expected one of 'setfit', 'head_and_all'")
     assert "'bottleneck_adapters', got 'setfitt'" in problem.message
     assert parse_params(EncoderParams, {"learning_rate": "high"})[1][0].message.endswith("expected float, got 'high'")
+
+
+# -- what it leaves for others -------------------------------------------------------------------------------------
+
+
+MANY = tuple(replace(row, id=f"{n}-{row.id}", input=Input(f"{row.input.text} {n}")) for n in range(8) for row in ROWS)
+
+
+@pytest.mark.parametrize("variant", ["head_and_all", "setfit"])
+def test_development_rows_are_answered_before_and_after(build: Build, variant: str) -> None:
+    """Nothing is learnt at this rate, so that both sides are the same; before a contrast, the frozen encoder's head."""
+    predictor = build(MANY, variant=variant, learning_rate=1e-12, patience=0)
+    record = json.loads((predictor.folder / "aftermath.json").read_text(encoding="utf-8"))
+    assert (record["metric"], record["rows"], record["trained_on"], record["of"]) == ("accuracy", 19, False, "encoder")
+    assert record["before"]["score"]["n"] == record["after"]["score"]["n"] == 19
+    assert 0 < record["before"]["loss"] < 1.2  # nats; 1.1 by guessing one of three
+    if variant == "head_and_all":
+        assert record["before"]["loss"] == pytest.approx(record["after"]["loss"], abs=0.05)
+    texts = {row.input.text: row.target for row in MANY}
+    assert all(texts[one["input"]] == one["target"] for one in record["samples"])
+
+
+def test_the_side_after_is_what_the_artifact_answers(build: Build) -> None:
+    predictor = build(MANY, variant="head_and_all", learning_rate=1e-3)
+    samples = json.loads((predictor.folder / "aftermath.json").read_text(encoding="utf-8"))["samples"]
+    answered = predictor.predict([Input(one["input"], one["context"]) for one in samples])
+    assert [one["tuned"] for one in samples] == [answer.text for answer in answered]
+
+
+def test_numbers_are_compared_in_their_own_units(build: Build) -> None:
+    values = {"anger": "100", "joy": "300", "doubt": "200"}
+    rows = tuple(replace(row, targets=(values[row.target],)) for row in MANY)
+    record = json.loads((build(rows, "regression").folder / "aftermath.json").read_text(encoding="utf-8"))
+    assert record["before"]["score"]["value"] < 150  # mean absolute error; in spreads it would be about one
+    assert all(50 < float(one[side]) < 350 for one in record["samples"] for side in ("base", "tuned"))
+
+
+def test_nothing_is_compared_where_no_row_is_held_out(build: Build) -> None:
+    assert not (build(ROWS, variant="head_and_all").folder / "aftermath.json").exists()
+    assert not (build(MANY, work="unasked", variant="head_and_all", compare=0).folder / "aftermath.json").exists()
+
+
+def code_of(card: str) -> str:
+    return card.split("```python\n")[1].split("```")[0]
+
+
+@pytest.mark.parametrize("variant", ["head_and_all", "prompt_tuning"])
+def test_the_code_in_the_card_answers_as_the_run_does(build: Build, variant: str) -> None:
+    predictor = build(variant=variant, learning_rate=0.01)
+    folder = predictor.folder / "encoder"
+    card, chinese = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "README.zh.md"))
+    assert "library_name: sentence-transformers" in card
+    assert "pipeline_tag: text-classification" in card
+    assert "| Rows trained on | 24 |" in card
+    assert "`joy`" in card
+    assert "编码器" in chinese
+    text = ROWS[0].input.text
+    code = code_of(card).replace("…", text)
+    assert ("adaptation-advisor" in card.split("## ")[-1]) == (variant == "prompt_tuning")
+    path = {"PYTHONPATH": str(Path(__file__).parents[1])} if variant == "prompt_tuning" else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env={**os.environ, **path}
+    )
+    assert done.stdout.splitlines()[-1] == predictor.predict([Input(text)])[0].text

@@ -253,6 +253,7 @@ def _aftermath(record: Mapping[str, Any] | None, lang: str) -> list[Block]:
     if record is None:
         return []
     blocks: list[Block] = [Prose(say("training.trained_on", lang), "warn")] if record["trained_on"] else []
+    blocks += [Prose(say("training.before_head", lang))] if of_encoder(record) else []
     title = compared_title(record, lang)
     head = tuple(say(f"training.{name}", lang) for name in ("what", "before", "after"))
     rows = tuple(
@@ -273,18 +274,27 @@ def _aftermath(record: Mapping[str, Any] | None, lang: str) -> list[Block]:
     return [*blocks, Prose(shown, "label"), Table(shown, head_samples, samples)]
 
 
+def of_encoder(record: Mapping[str, Any]) -> bool:
+    """Whether what is compared is an encoder's head: before, of the encoder as it was."""
+    return record.get("of") == "encoder"
+
+
 def compared_title(record: Mapping[str, Any], lang: str) -> str:
     name = "compared_trained" if record["trained_on"] else "compared"
     return say(f"training.{name}", lang, rows=record["rows"])
 
 
 def compared(record: Mapping[str, Any], lang: str) -> list[tuple[str, str, str]]:
-    """(what, before, after) of the metric that decides and of the loss, as they are shown."""
+    """(what, before, after) of the metric that decides and of the loss, as they are shown; of an encoder's head, which
+    writes nothing, without a perplexity."""
     sides = record["before"], record["after"]
     scores = [side["score"] for side in sides]
     metric = words.label("metric", record["metric"], lang)
     told = [f"{formats.score(s['value'])} [{formats.score(s['low'])}, {formats.score(s['high'])}]" for s in scores]
     losses = [float(side["loss"]) for side in sides]
+    if of_encoder(record):
+        loss = say("training.loss_of_rows", lang)
+        return [(metric, told[0], told[1]), (loss, figure(losses[0]), figure(losses[1]))]
     perplexities = [formats.number(math.exp(min(loss, 50))) for loss in losses]
     return [
         (metric, told[0], told[1]),

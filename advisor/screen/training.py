@@ -17,6 +17,7 @@ from advisor.report.training import (
     figure,
     forgetting_text,
     next_command,
+    of_encoder,
     remedies,
     verdict_text,
 )
@@ -93,6 +94,8 @@ def _aftermath(training: Training, lang: str, console: Console) -> None:
     for what, before, after in compared(record, lang):
         table.add_row(styled(what), styled(before), styled(after, "bold"))
     block(console, compared_title(record, lang), table)
+    if of_encoder(record):
+        console.print(styled(say("training.before_head", lang), "dim"))
     if record["trained_on"]:
         console.print(styled(say("training.trained_on", lang), "yellow"))
     head = tuple(say(f"training.{name}", lang) for name in ("input", "wanted", "before", "after"))

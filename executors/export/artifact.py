@@ -11,6 +11,7 @@ from executors.export.fingerprint import FINGERPRINT, take
 from executors.models.adapters import PEFT_CONFIG
 
 if TYPE_CHECKING:
+    from executors.tuning.encoder.predictor import TunedEncoder
     from executors.tuning.predictor import Tuned
 
 
@@ -31,3 +32,21 @@ def describe(folder: Path, about: Tuned, tokenizer: Any, rows: int) -> None:
             standard=whole or (inner / PEFT_CONFIG).is_file(),
         ),
     )
+
+
+def describe_encoder(folder: Path, about: TunedEncoder, method: str, rows: int) -> None:
+    """Write the model card of a tuned encoder beside its weights in `folder`. `rows`: trained on. An adapter that could
+    not be folded into the weights lies in the artifact, beside `folder`."""
+    from executors.tuning.predictor import Tuned
+
+    card = Card(
+        form="encoder",
+        about=Tuned(method, about.task, about.labels, about.base, about.sha256, about.params),
+        fingerprint=None,
+        template="",
+        rows={"train": rows},
+        standard=not (folder.parent / "adapter").is_dir(),
+        limit=about.limit,
+        prompt=about.prompt,
+    )
+    write_card(folder, card)

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from executors.tuning.predictor import Tuned
 
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
-LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf"}
+LIBRARIES = {"adapter": "peft", "merged": "transformers", "gguf": "gguf", "encoder": "sentence-transformers"}
+PACKAGES = {
+    **{"adapter": "torch transformers peft", "merged": "torch transformers", "gguf": "torch transformers gguf"},
+    "encoder": "torch sentence-transformers",
+}
 PLACE = "…"  # where the input goes
 PARAMETERS = ("variant", "rank", "alpha", "layers", "learning_rate", "epochs", "batch_size", "max_length")
 LABELS = 100  # named in a card, at most
@@ -34,11 +38,12 @@ LABELS = 100  # named in a card, at most
 
 @dataclass(frozen=True)
 class Card:
-    """All that a card says. `scores` is empty where the card is written as training ends, before anything is scored."""
+    """All that a card says. `scores` is empty where the card is written as training ends, before anything is scored.
+    An encoder has no `fingerprint` and no template; it reads `limit` tokens of a text, with `prompt` before it."""
 
-    form: Literal["adapter", "merged", "gguf"]
+    form: Literal["adapter", "merged", "gguf", "encoder"]
     about: Tuned
-    fingerprint: Fingerprint
+    fingerprint: Fingerprint | None
     template: str
     rows: Mapping[str, int]
     metric: str = ""
@@ -48,6 +53,8 @@ class Card:
     standard: bool = True  # False where plain peft cannot load the adapter
     seed: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 0
+    prompt: str = ""
 
     @property
     def base(self) -> str:
@@ -95,7 +102,8 @@ def _head(card: Card) -> str:
     if card.licence:
         lines.append(f"license: {card.licence.lower()}")
     tags = [card.about.method, str(card.about.params.get("variant", "")), card.about.task]
-    lines += [f"library_name: {LIBRARIES[card.form]}", "pipeline_tag: text-generation", "tags:"]
+    pipeline = "text-classification" if card.form == "encoder" else "text-generation"
+    lines += [f"library_name: {LIBRARIES[card.form]}", f"pipeline_tag: {pipeline}", "tags:"]
     return "\n".join([*lines, *(f"- {tag}" for tag in tags if tag), "---"])
 
 
@@ -113,7 +121,8 @@ def _facts(card: Card, lang: str) -> list[tuple[str, str]]:
     """What it was made of and how, without a word of the rows themselves."""
     about = card.about
     left_out = {name: count for name, count in card.rows.items() if name not in ("train", "test")}
-    end = f"`{card.fingerprint.end_token}` ({card.fingerprint.end_id})"
+    asked = card.fingerprint
+    template = f"`{asked.template}`" if asked and card.template else _say("no_template", lang)
     told = {
         "base": f"`{card.base}`",
         "weights": f"`{about.sha256}`",
@@ -126,8 +135,10 @@ def _facts(card: Card, lang: str) -> list[tuple[str, str]]:
         "left_out": ", ".join(f"{name} {count}" for name, count in left_out.items()),
         "seed": "" if card.seed is None else str(card.seed),
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
-        "end": end,
-        "template": f"`{card.fingerprint.template}`" if card.template else _say("no_template", lang),
+        "end": f"`{asked.end_token}` ({asked.end_id})" if asked else "",
+        "template": template if asked else "",
+        "limit": str(card.limit or ""),
+        "prompt": f"`{card.prompt}`" if card.prompt else "",
     }
     return [(_say(f"fact_{name}", lang), value) for name, value in told.items() if value]
 
@@ -141,7 +152,7 @@ def _scores(card: Card, lang: str) -> str:
 
 
 def _intended(card: Card, lang: str) -> str:
-    told = [_say("intended", lang, task=card.about.task)]
+    told = [_say("intended_encoder" if card.form == "encoder" else "intended", lang, task=card.about.task)]
     if card.about.labels:
         labels = ", ".join(f"`{label}`" for label in card.about.labels[:LABELS])
         more = len(card.about.labels) - LABELS
@@ -152,8 +163,8 @@ def _intended(card: Card, lang: str) -> str:
 
 def _limits(card: Card, lang: str) -> list[str]:
     written = ["limit_written"] if card.about.task == "classification" else []
-    names = ["limit_rows", "limit_base", "limit_forms", *written, "limit_licence", "limit_kept"]
-    return [_say(name, lang) for name in names]
+    own = ["limit_cut"] if card.form == "encoder" else ["limit_base", "limit_forms", *written]
+    return [_say(name, lang, limit=card.limit) for name in ("limit_rows", *own, "limit_licence", "limit_kept")]
 
 
 def _parity(card: Card, lang: str) -> str:
@@ -181,11 +192,11 @@ def _texts() -> Mapping[str, Text]:
 
 
 def _loading(card: Card, lang: str) -> str:
-    packages = {"adapter": "torch transformers peft", "merged": "torch transformers", "gguf": "torch transformers gguf"}
-    parts = [_say("load_lead", lang, packages=packages[card.form])]
-    parts += [] if card.standard else [_say("load_ours", lang)]
+    encoder = card.form == "encoder"
+    parts = [_say("load_lead", lang, packages=PACKAGES[card.form])]
+    parts += [] if card.standard else [_say("load_ours_encoder" if encoder else "load_ours", lang)]
     parts.append(f"```python\n{loading_code(card)}\n```")
-    parts.append(_say("input", lang, place=PLACE))
+    parts.append(_say("input_encoder" if encoder else "input", lang, place=PLACE))
     if card.form == "gguf":
         parts.append(f"{_say('llama', lang)}\n\n```sh\nllama-server -m {card.file}\n```")
     return "\n\n".join(parts)
@@ -193,7 +204,34 @@ def _loading(card: Card, lang: str) -> str:
 
 def loading_code(card: Card) -> str:
     """Python that loads what lies in the current folder and answers one input, without this project."""
+    if card.form == "encoder":
+        return "\n".join(_encoding(card))
     return "\n".join([*_imports(card), "", *_opening(card), "", *_asking(card)])
+
+
+def _encoding(card: Card) -> list[str]:
+    """An encoder whose last module is its head; one that its adapter lies beside is opened by this project."""
+    text = json.dumps(f"{card.prompt}{PLACE}", ensure_ascii=False)
+    if not card.standard:
+        return [
+            "from pathlib import Path",
+            "from executors.base import Input",
+            "from executors.tuning.encoder import EncoderPredictor",
+            "",
+            'predictor = EncoderPredictor.load(Path(".."))',
+            f'print(predictor.predict([Input("{PLACE}")])[0].text)',
+        ]
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        'model = SentenceTransformer(".")',
+        f"model.max_seq_length = {card.limit}",
+        f"outputs = model.encode([{text}])[0]",
+    ]
+    if not card.about.labels:
+        return [*lines, "print(float(outputs[0]))"]
+    labels = json.dumps(card.about.labels, ensure_ascii=False)
+    return [*lines, f"labels = {labels}", "print(labels[outputs.argmax()])"]
 
 
 def _imports(card: Card) -> list[str]:

@@ -17,6 +17,7 @@ from executors.models.device import prepare_torch, prepare_transformers
 from executors.models.folder import INT8_WEIGHTS
 from executors.targets import numbers
 from executors.tuning.checkpoints import appearing_whole
+from executors.tuning.encoder.changed import Watched, watched_rows, write_changed
 from executors.tuning.encoder.names import TASKS
 from executors.tuning.encoder.params import (
     ADAPTERS,
@@ -89,12 +90,14 @@ def _tune(job: Job, name: str, given: EncoderParams, finished: Path) -> None:
     network = _open(folder, name, job)
     from transformers import set_seed
 
+    from executors.export.artifact import describe_encoder  # which imports this module
     from executors.tuning.encoder.stages import Setting, in_units
 
     set_seed(job.plan.seed)  # before weights are made, so that a training can be repeated
     read = _read(job, network, name, params, values)
     setting = Setting(params, job.labels, choose_device(), job.plan.seed, job.folder, job.report)
-    network, log, stages = _run(network, read.sides, setting)
+    network, log, stages = _run(network, read.sides, setting, read.watched)
+    changed = read.watched.end(network)
     if values is not None:
         in_units(network, *_scale(values))
     about = TunedEncoder(
@@ -112,6 +115,8 @@ def _tune(job: Job, name: str, given: EncoderParams, finished: Path) -> None:
     job.report(Event("save"))
     with appearing_whole(finished) as unfinished:
         _write(unfinished, folder, network, setting, name)
+        write_changed(unfinished, changed)
+        describe_encoder(unfinished / ENCODER, about, job.plan.executor, len(read.sides.rows))
         write_encoder(unfinished, about, log)
 
 
@@ -138,6 +143,7 @@ class _Read:
     """The rows as they are trained on: at most `limit` tokens each, `prompt` before every text."""
 
     sides: Sides
+    watched: Watched
     limit: int
     prompt: str
     notes: tuple[Text, ...]
@@ -161,7 +167,10 @@ def _read(
     rows = {row.id: TextRow(tuple(i), float(a)) for row, i, a in zip(job.rows, ids, answers, strict=True)}
     trained, watched, notes = _sides(job, params)
     sides = Sides([rows[row.id] for row in trained], [rows[row.id] for row in watched])
-    return _Read(sides, limit, prompt, (*cut_note(cut, limit, len(job.rows)), *notes))
+    asked = watched_rows(watched, params.compare, job.plan.seed)
+    scale = _scale(values) if values is not None else Watched.scale
+    looked = Watched(asked, [rows[row.id] for row in asked], job.plan.task, job.labels, scale)
+    return _Read(sides, looked, limit, prompt, (*cut_note(cut, limit, len(job.rows)), *notes))
 
 
 def _open(folder: Path, name: str, job: Job) -> EncoderNetwork:
@@ -197,12 +206,19 @@ def _sides(job: Job, params: EncoderParams) -> tuple[list[Row], list[Row], tuple
     return list(sides.train), list(sides.development), sides.notes
 
 
-def _run(network: EncoderNetwork, sides: Sides, setting: Setting) -> tuple[EncoderNetwork, Log, dict[str, Any]]:
-    """All stages of the variant: the tuned network, the log of its training, and how its head came about."""
+def _run(
+    network: EncoderNetwork, sides: Sides, setting: Setting, watched: Watched
+) -> tuple[EncoderNetwork, Log, dict[str, Any]]:
+    """All stages of the variant: the tuned network, the log of its training, and how its head came about. `watched`
+    looks at the head it begins from."""
     from executors.tuning.encoder import stages
 
     variant = setting.params.variant
     if variant == "setfit":
+        if watched.rows:  # a head of the frozen encoder, which contrast itself does not need
+            stages.start_head(network, sides.rows, setting, START_STRENGTH)
+            watched.begin(network)
+            network.head = None
         network, log = stages.contrast(network, sides, setting)
         return network, log, stages.start_head(network, sides.rows, setting, None)
     if variant == "continued":
@@ -213,6 +229,7 @@ def _run(network: EncoderNetwork, sides: Sides, setting: Setting) -> tuple[Encod
         stages.random_head(network, network.shell[0].get_embedding_dimension(), max(1, len(setting.labels)))
     else:
         chosen = stages.start_head(network, sides.rows, setting, START_STRENGTH)
+    watched.begin(network)
     return network, stages.tune_head(network, sides, setting), {"start": chosen}
 
 

@@ -50,6 +50,7 @@ class EncoderParams(TuningParams):
     batch_size: int = 32
     max_length: int = 256  # tokens a text; also bounded by the encoder's own window
     weight_decay: float = 0.01
+    compare: int = 200  # development rows answered before and after, at most: all there are, as it costs little
     checkpoint_steps: int = 100  # each holds the whole encoder, and twice what of it is trained
     contrast_epochs: int = 6  # setfit: passes over the rows, drawn into groups anew each time
     contrast_rows: int = 64  # setfit: texts a step; every two of them are a pair

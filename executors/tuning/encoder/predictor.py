@@ -1,8 +1,9 @@
 """A tuned encoder as a predictor: text to label or number, in one pass.
 
-Its folder holds `encoder.json` (what it is), `training.jsonl` (the loss curve), and `encoder/`, which
-sentence-transformers loads by itself: the encoder with its head. Weights that cannot be folded into the encoder (soft
-prompts, bottlenecks) lie in `adapter/`, beside the encoder they change.
+Its folder holds `encoder.json` (what it is), `training.jsonl` (the loss curve), `aftermath.json` (what the tuning
+changed, where rows were held out to see it), and `encoder/`, which sentence-transformers loads by itself: the encoder
+with its head, and a model card. Weights that cannot be folded into the encoder (soft prompts, bottlenecks) lie in
+`adapter/`, beside the encoder they change.
 """
 
 from __future__ import annotations
@@ -87,14 +88,7 @@ class EncoderPredictor(Predictor):
         outputs = self.network.run(ids, "logits", report, "predict").astype(np.float64)
         if not self.about.labels:
             return [Prediction(f"{value:.4g}") for value in np.clip(outputs[:, 0], *self.about.span)]
-        return [self._choose(row) for row in outputs]
-
-    def _choose(self, logits: Any) -> Prediction:
-        powers = np.exp(logits - logits.max())
-        shares = powers / powers.sum()
-        scores = {label: round(float(p), 6) for label, p in zip(self.about.labels, shares, strict=True)}
-        best = self.about.labels[int(shares.argmax())]
-        return Prediction(best, score=scores[best], scores=scores)
+        return [chosen(self.about.labels, row) for row in outputs]
 
     def save(self, folder: Path) -> None:
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
@@ -102,6 +96,15 @@ class EncoderPredictor(Predictor):
     @classmethod
     def load(cls, folder: Path, report: Reporter = silent) -> Self:
         return cls(folder, report)
+
+
+def chosen(labels: Sequence[str], logits: Any) -> Prediction:
+    """The likeliest of `labels`, with the probability of each."""
+    powers = np.exp(logits - logits.max())
+    shares = powers / powers.sum()
+    scores = {label: round(float(p), 6) for label, p in zip(labels, shares, strict=True)}
+    best = labels[int(shares.argmax())]
+    return Prediction(best, score=scores[best], scores=scores)
 
 
 def _open(folder: Path, report: Reporter) -> EncoderNetwork:
