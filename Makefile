@@ -14,7 +14,7 @@ demo: .venv/ready
 
 test: .venv/ready-dev
 	$(BIN)/advisor fetch
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .

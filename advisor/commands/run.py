@@ -55,8 +55,9 @@ Examples:
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the method.")
 @click.option("--seed", type=int, help="Seed of the split and of every random choice (default 0).")
 @click.option("--folds", type=int, metavar="K", help="Score every row, in K trainings and one more (for small sets).")
-@click.option("--launch", type=click.Choice(["torchrun", "accelerate"]), help="Train in several processes (DDP).")
+@click.option("--launch", type=click.Choice(["torchrun", "accelerate"]), help="Train in several processes.")
 @click.option("--processes", type=int, metavar="N", help="How many, with --launch: one a GPU, or of the CPU's cores.")
+@click.option("--shard", is_flag=True, help="With --launch: a part of the model in each (FSDP2), not a copy (DDP).")
 @click.option("--max-cost", type=float, metavar="USD", help="The most an endpoint's model may cost in all.")
 @click.option("--endpoint", "limits", multiple=True, metavar="NAME=VALUE", help="How it is asked, e.g. timeout=30.")
 @click.option("--dry-run", is_flag=True, help="Write and show the plan and its estimate; run nothing.")
@@ -72,6 +73,7 @@ def command(
     folds: int | None,
     launch: str | None,
     processes: int | None,
+    shard: bool,
     max_cost: float | None,
     limits: tuple[str, ...],
     dry_run: bool,
@@ -86,7 +88,8 @@ def command(
     interruption: it goes on where it was.
     """
     folder, decision = _find(run)
-    settings += tuple(f"{name}={value}" for name, value in (("launch", launch), ("processes", processes)) if value)
+    launched = {"launch": launch, "processes": processes, "shard": "true" if shard else None}
+    settings += tuple(f"{name}={value}" for name, value in launched.items() if value)
     given = {**given, "model": _model_named(given.get("model"), start)}
     changed = bool(method or settings or seed is not None or folds is not None or columns or any(given.values()))
     asked, bounds = parse_settings(settings), parse_limits(limits, max_cost)

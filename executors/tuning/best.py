@@ -12,6 +12,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from executors.tuning.shards import part_like, whole
+
 History = Sequence[Mapping[str, Any]]
 
 
@@ -41,8 +43,8 @@ class BestWeights(TrainerCallback):  # type: ignore[misc]
         self.folder, self.patience = folder, patience
 
     def on_evaluate(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        if best_step(state.log_history) == state.global_step and state.is_world_process_zero:
-            self._keep(model, state.global_step)
+        if best_step(state.log_history) == state.global_step:
+            self._keep(model, state.global_step, state.is_world_process_zero)
         if is_over(state.log_history, self.patience):
             control.should_training_stop = True
 
@@ -63,17 +65,21 @@ class BestWeights(TrainerCallback):  # type: ignore[misc]
         kept = load_file(self._file(best), device="cpu")
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                parameter.data.copy_(kept[name])
+                parameter.data.copy_(part_like(kept[name], parameter))
         return best
 
-    def _keep(self, model: Any, step: int) -> None:
+    def _keep(self, model: Any, step: int, leads: bool) -> None:
+        """The first process writes; of a model in shards the others have parts of what it writes."""
         from safetensors.torch import save_file
 
-        trained = {
-            name: parameter.detach().cpu().contiguous()
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        }
+        trained = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                together = whole(parameter.detach())
+                if leads:
+                    trained[name] = together.cpu().contiguous()
+        if not leads:
+            return
         unfinished = self.folder / "best.tmp"
         save_file(trained, unfinished)
         unfinished.replace(self._file(step))

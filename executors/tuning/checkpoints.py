@@ -24,7 +24,9 @@ MARK = "complete.json"
 def mark_complete(folder: Path) -> None:
     """Say that everything the checkpoint in `folder` needs has been written."""
     files = {
-        path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file() and path.name != MARK
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))  # a model in shards has folders
+        if path.is_file() and path.name != MARK
     }
     write_json(folder / MARK, files)
 

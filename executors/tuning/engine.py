@@ -1,7 +1,7 @@
 """The training loop: transformers.Trainer, with our data path, checks, progress and way of stopping.
 
 Imported on use only, for it needs torch and transformers. Covered: one device, and several processes that hold the
-whole model each (see `launch`). Accumulation of gradients is ours, see `trainer`. Sharded models are not covered.
+whole model each (see `launch`) or a part of it (see `shards`). Accumulation of gradients is ours, see `trainer`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from executors.tuning.checkpoints import StopBetweenSteps, check_space, latest_c
 from executors.tuning.launch import wait_for_all
 from executors.tuning.material import Batcher, Material
 from executors.tuning.params import TuningParams
+from executors.tuning.shards import held_share, in_shards, refuse_copies, shares_note
 from executors.tuning.trainer import RowLimit, StepTrainer
 from executors.tuning.watching import Diverged, Watcher
 
@@ -56,15 +57,16 @@ def train(
 ) -> Log:
     """Train `model` in place on `material` and return its log; `watcher` looks at it and may end it.
 
-    `params.learning_rate` must be a number. Checkpoints go to `folder`, and a training that was interrupted goes on
-    from the last whole one, with the same result. With watched items and `params.patience` the model is left with the
-    weights of its lowest development loss. Raises `UserError`: loss not a number, out of memory, no disk space;
-    `KeyboardInterrupt` once an interrupted training is saved.
+    A model in shards is left so, see `shards.Hull`. `params.learning_rate` must be a number. Checkpoints go to
+    `folder`, and a training that was interrupted goes on from the last whole one, with the same result. With watched
+    items and `params.patience` the model is left with the weights of its lowest development loss. Raises `UserError`:
+    loss not a number, out of memory, no disk space; `KeyboardInterrupt` once an interrupted training is saved.
     """
     rows, watched = material.rows, material.watched
     folder.mkdir(parents=True, exist_ok=True)
     limit = RowLimit(params.batch_size, params.max_length, material.divisible)
     best = BestWeights(folder, params.patience) if watched and params.patience else None
+    shared = _Shared() if in_shards() else None
     check_space(_checkpoint_bytes(model) * 3 + (2 * _trained_bytes(model) if best else 0), folder)
     with telling_out_of_memory(params), StopBetweenSteps() as stop:
         arguments = _arguments(params, len(rows), bool(watched), device, seed, folder)
@@ -77,6 +79,7 @@ def train(
             train_dataset=plan_steps(rows, params.batch_size, arguments.max_steps, seed),
             eval_dataset=even_batches(watched, params.batch_size) if watched else None,
             callbacks=[
+                *([shared] if shared else []),
                 *([_LastLook()] if watched else []),
                 *([best] if best else []),
                 _Guard(limit),
@@ -87,12 +90,12 @@ def train(
             optimizer_cls_and_kwargs=_optimizer(params),
         )
         trainer.remove_callback(PrinterCallback)
-        _check_whole(trainer)
+        _check_kind(trainer)
         history = _go_on(trainer, latest_checkpoint(folder), params, limit)
     if stop.asked:
         raise KeyboardInterrupt
     log = Log(_log(history))
-    log.notes = limit.notes()
+    log.notes = limit.notes() + (shares_note(shared.shares) if shared and shared.shares else ())
     if best:
         wait_for_all()  # the first process writes the weights that all read
         best.restore(model, history)
@@ -111,16 +114,16 @@ def _go_on(trainer: StepTrainer, resumed: Path | None, params: TuningParams, lim
     return list(trainer.state.log_history)
 
 
-def _check_whole(trainer: StepTrainer) -> None:
-    """Raises `UserError` where accelerate's settings ask for a model in shards, which our steps do not know."""
+def _check_kind(trainer: StepTrainer) -> None:
+    """Raises `UserError` where accelerate's settings ask for a way to train that our steps do not know."""
     kind = str(trainer.accelerator.distributed_type).rpartition(".")[2]
-    if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+    if kind not in ("NO", "MULTI_CPU", "MULTI_GPU", "FSDP"):
         raise UserError(
-            f"accelerate is set to train in shards ({kind}), which is not covered: each process holds the whole model",
-            "unset ACCELERATE_USE_FSDP and ACCELERATE_USE_DEEPSPEED, or train with your own script",
+            f"accelerate is set to train by {kind}, which is not covered: a copy in each process, or shards by FSDP2",
+            "unset ACCELERATE_USE_DEEPSPEED and the like; --shard shares the model out",
             Problem(
-                f"accelerate 被设置为分片训练（{kind}），这里不支持：每个进程都保存完整模型",
-                "取消 ACCELERATE_USE_FSDP 和 ACCELERATE_USE_DEEPSPEED，或使用自己的训练脚本",
+                f"accelerate 被设置为用 {kind} 训练，这里不支持：只支持每个进程保存完整模型，或用 FSDP2 分片",
+                "取消 ACCELERATE_USE_DEEPSPEED 等设置；--shard 可分片训练",
             ),
         )
 
@@ -267,6 +270,19 @@ class _Guard(TrainerCallback):  # type: ignore[misc]
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             write_json(folder / PASSES, {"rows": self.limit.most})
             mark_complete(folder)
+
+
+class _Shared(TrainerCallback):  # type: ignore[misc]
+    """Looks at what each process holds of a model that was to be shared out."""
+
+    def __init__(self) -> None:
+        self.shares: list[float] = []
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        shares = [0.0] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(shares, held_share(model))
+        refuse_copies(max(shares), len(shares))
+        self.shares = shares
 
 
 class _LastLook(TrainerCallback):  # type: ignore[misc]

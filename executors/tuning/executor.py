@@ -39,6 +39,7 @@ from executors.tuning.predictor import Tuned, TunedPredictor, in_four_bits, writ
 from executors.tuning.replay import replay_note, replay_rows
 from executors.tuning.rows import prepare_rows
 from executors.tuning.search import chosen_params, search_note, search_problems, write_search
+from executors.tuning.shards import Hull, in_shards
 from executors.tuning.variants import prepare_variant
 from executors.tuning.xray import look, xray_notes
 
@@ -96,7 +97,9 @@ class TuningExecutor(Executor):
         with first_alone():
             material = self.material(job, params, model, tokenizer)
         checkpoints = job.folder / "checkpoints"
+        hull = Hull(model) if in_shards() else None
         log = train(model, material, params, choose_device(), job.plan.seed, checkpoints, job.report)
+        model = hull.filled(model, leads()) if hull else model
         if not leads():  # the first of several processes looks at what they have trained, and writes it
             return
         model.config.use_cache = True  # the trainer turns it off

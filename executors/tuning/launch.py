@@ -1,9 +1,9 @@
-"""One training in several processes that each hold the whole model: torchrun or accelerate start them, gradients are
-averaged (DDP through Accelerate), the steps and the result are those of one process up to rounding.
+"""One training in several processes: torchrun or accelerate start them, each holds the whole model (DDP through
+Accelerate) or a part of it (FSDP2, see `shards`), and the steps and the result are those of one process up to rounding.
 
 The processes get the plan and the training rows in a file of the job's folder, do what one process would, and the first
 writes what is trained; whoever asked then goes on as if it had trained alone. Covered: one machine, its GPUs, or its
-cores by gloo. Not covered: several machines, models in shards (FSDP, DeepSpeed), a search, encoders.
+cores by gloo. Not covered: several machines, DeepSpeed and Megatron, a search, encoders.
 """
 
 from __future__ import annotations
@@ -25,17 +25,29 @@ from executors.base import DataSpec, Event, Input, Job, Plan, Problem, Row, User
 from executors.data.near import find_leaks
 from executors.tuning.checkpoints import StopBetweenSteps, latest_checkpoint
 from executors.tuning.encoder.names import is_encoder
-from executors.tuning.params import TuningParams
+from executors.tuning.params import TuningParams, read_params
+from executors.tuning.shards import OURS, asked_for, settings_problems
 
 FOLDER = "launch"  # in the job's folder: what the processes are given, and what they said
-LAST_WORDS = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*", re.MULTILINE)
-SHARDING = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
+LAST_WORDS = re.compile(r"^(?:\[rank\d+\]: )?((?:\w+\.)*\w*(?:Error|Exception)\b.*)", re.MULTILINE)
+UNSHARDABLE = {  # variants, with the reason
+    "qlora": ("weights of 4 bits cannot be parted", "4 比特的权重无法拆分"),
+    "prompt_tuning": (
+        "virtual tokens and text go through the layers one after the other",
+        "虚拟词元与文本先后经过各层",
+    ),
+    "prefix_tuning": ("its weights are no layer's, and cannot be kept in parts", "其权重不属于任何层，无法分开保存"),
+}
+OTHERS = ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")  # ways to train that are not known here
 
 
 def launch_problems(plan: Plan, params: TuningParams) -> list[Problem]:
     """What of `params.launch` and `params.processes` cannot be."""
     count = params.processes
     if not params.launch:
+        if params.shard:
+            zh = Problem("params.shard：分片训练需要多个进程", "--launch torchrun --processes 2 --shard")
+            return [Problem("params.shard: shards are held by several processes", zh.hint, zh)]
         return [] if count == 1 else [_problem(f"params.processes: {count} without a launcher", "单独给出", count)]
     problems = [] if count > 1 else [_problem(f"params.processes: must be 2 or more, got {count}", "至少为 2", count)]
     if getattr(params, "search_minutes", 0) or getattr(params, "search", "") == "range":
@@ -46,7 +58,18 @@ def launch_problems(plan: Plan, params: TuningParams) -> list[Problem]:
         zh = Problem(f"params.launch：编码器 {plan.model} 只能在单个进程中训练", "去掉 --launch 和 --processes")
         message = f"params.launch: an encoder ({plan.model}) is trained in one process"
         problems.append(Problem(message, "leave out --launch and --processes", zh))
-    return problems
+    return problems + (_unshardable(params) if params.shard else [])
+
+
+def _unshardable(params: TuningParams) -> list[Problem]:
+    """A fault where the weights of `params` cannot be in shards."""
+    variant = getattr(params, "variant", "")
+    if variant not in UNSHARDABLE:
+        return []
+    why, why_zh = UNSHARDABLE[variant]
+    zh = Problem(f"params.shard：不能与 variant={variant} 同用：{why_zh}", "params.variant=lora，或不分片")
+    hint = "params.variant=lora, or without shards: each process then holds the whole model"
+    return [Problem(f"params.shard: not with variant={variant}: {why}", hint, zh)]
 
 
 def _problem(message: str, rule: str, count: int) -> Problem:
@@ -175,26 +198,35 @@ def _command(params: TuningParams, folder: Path) -> list[str]:
     work = ["-m", "executors.tuning.launch", str(folder)]
     if params.launch == "torchrun":
         return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, *work]
-    settings = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    settings = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    kind = ["--use_fsdp", "--fsdp_cpu_ram_efficient_loading", "false"] if _configured() else ["--multi_gpu"]
     # its own way with CPUs needs MPI; told of GPUs it starts the same processes, which choose their device themselves
     start = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", count, "--main_process_port", "0"]
-    return [*start, *settings, *work]
+    return [*start, *kind, *settings, *work]
+
+
+def _configured() -> bool:
+    """Whether the user's configuration of accelerate, which it reads by itself, asks for shards."""
+    from accelerate.commands.config.config_args import default_config_file, load_config_from_file
+
+    return Path(default_config_file).is_file() and load_config_from_file(None).distributed_type == "FSDP"
 
 
 def _environment(params: TuningParams) -> dict[str, str]:
     from executors.models.device import usable_cores
 
     threads = str(max(1, usable_cores() // params.processes))
-    kept = {name: value for name, value in os.environ.items() if name not in SHARDING}
+    kept = {name: value for name, value in os.environ.items() if name not in OTHERS}
+    shards = {**OURS, **kept, "ACCELERATE_USE_FSDP": "true"} if params.shard or asked_for(kept) else {}
     here = str(Path(__file__).resolve().parents[2])  # the project, where it is not installed
     path = os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **kept, "PYTHONPATH": path}
+    return {"OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "PASSIVE", **kept, **shards, "PYTHONPATH": path}
 
 
 def _ended(status: int, params: TuningParams, words: Path) -> UserError:
     """What the first process that failed said last."""
     said = LAST_WORDS.search(words.read_text(encoding="utf-8"))
-    reason = said[0] if said else f"status {status}"
+    reason = said[1] if said else f"status {status}"
     return UserError(
         f"one of the {params.processes} processes of the training failed, and all were ended: {reason[:300]}",
         f"everything they said: {words}; what was trained up to the last checkpoint is kept",
@@ -224,6 +256,7 @@ def work(folder: Path) -> int:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.distributed.init_process_group("nccl" if on_gpu else "gloo")
         executor: Any = executors.method(job.plan.executor)
+        _settle(read_params(executor.Params, job.plan.params))
         executor.train_here(job)
     except UserError as error:
         _say({"problem": to_dict(error.problem)})
@@ -233,6 +266,16 @@ def work(folder: Path) -> int:
     wait_for_all()
     torch.distributed.destroy_process_group()
     return 0
+
+
+def _settle(params: TuningParams) -> None:
+    """Make accelerate's settings for shards fit this training. Raises `UserError` for what cannot be."""
+    if not asked_for(os.environ):
+        return
+    problems = [*settings_problems(os.environ), *_unshardable(params)]
+    if problems:
+        raise UserError.of(problems)
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # which would leave the model empty in all but the first
 
 
 def _job(spec: Mapping[str, Any]) -> Job:

@@ -39,7 +39,8 @@ class TuningParams:
     patience: int = 3  # evaluations without a lower development loss before it stops; 0: never, the last weights stay
     checkpointing: bool = False  # activations are computed again instead of kept: less memory, a third more time
     launch: Literal["", "torchrun", "accelerate"] = ""  # what starts several processes; see `launch`
-    processes: int = 1  # each with the whole model and a share of every step's rows
+    processes: int = 1  # each with a share of every step's rows
+    shard: bool = False  # and with a part of the model's weights instead of all (FSDP2); see `shards`
 
     @property
     def rate_share(self) -> float:

@@ -21,6 +21,7 @@ from executors.base import Problem, Text, UserError
 from executors.models.memory import free_memory, is_out_of_memory
 from executors.tuning.material import Material
 from executors.tuning.rows import IGNORED
+from executors.tuning.shards import in_shards, share_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +95,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         super().__init__(**settings)
         self.material, self.limit = material, limit
 
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        if in_shards():
+            share_out(self.accelerator)
+            self.is_fsdp_enabled = True
+
     def get_train_dataloader(self) -> Any:
         """Every process sees each step whole; accelerate's own way would give it other steps."""
         return DataLoader(self.train_dataset, batch_size=1, collate_fn=_the_only)
@@ -111,23 +118,24 @@ class StepTrainer(Trainer):  # type: ignore[misc]
 
     def _step(self, model: Any, rows: Sequence[Any], most: int) -> Tensor:
         batches = self._passes(rows, most)
-        return self._passed(model, batches, sum(map(_count, batches)))
+        return self._passed(model, [(batch, 1.0) for batch in batches], sum(map(_count, batches)))
 
     def _shared_step(self, model: Any, rows: Sequence[Any]) -> Tensor:
         """This process's share of the step. The wrapped model averages gradients over processes, and the trainer
         losses, so both are multiplied by their number."""
         processes, own = self.accelerator.num_processes, self.accelerator.process_index
         batches = self._passes(rows, -(-len(rows) // processes))
-        total = sum(map(_count, batches))
-        mine = batches[own::processes]
-        if not mine:  # gradients are exchanged by all or none: without rows of its own a process adds zero
-            return self._passed(model, batches[:1], total, weight=0.0)
-        return self._passed(model, mine, total, weight=float(processes))
+        mine = [(batch, float(processes)) for batch in batches[own::processes]]
+        # gradients are exchanged by all or none, and shards gathered: who has no rows for it takes part with nothing
+        together = -(-len(batches) // processes) if self.is_fsdp_enabled else 1
+        idle = [(batches[0], 0.0)] * (together - len(mine))
+        return self._passed(model, [*mine, *idle], sum(map(_count, batches)))
 
-    def _passed(self, model: Any, batches: Sequence[dict[str, Any]], total: int, weight: float = 1.0) -> Tensor:
+    def _passed(self, model: Any, passes: Sequence[tuple[dict[str, Any], float]], total: int) -> Tensor:
+        """The loss of passes that count with a weight each, whose gradients are added up."""
         told = torch.zeros((), device=self.args.device)
-        for n, batch in enumerate(batches, 1):
-            with self._exchanging(model, n == len(batches)):
+        for n, (batch, weight) in enumerate(passes, 1):
+            with self._exchanging(model, n == len(passes)):
                 with self.compute_loss_context_manager():
                     loss = self._loss(model, batch, total) * weight
                 self.accelerator.backward(loss)
@@ -135,8 +143,9 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         return told
 
     def _exchanging(self, model: Any, last: bool) -> AbstractContextManager[Any]:
-        """Gradients go to the other processes after the last pass, once for all of them."""
-        alone = last or self.accelerator.num_processes == 1
+        """Gradients go to the other processes after the last pass, once for all of them; those of a model in shards
+        after each, for no process has room for all."""
+        alone = last or self.accelerator.num_processes == 1 or self.is_fsdp_enabled
         return nullcontext() if alone else self.accelerator.no_sync(model)
 
     def _loss(self, model: Any, batch: dict[str, Any], total: int) -> Tensor:
@@ -158,12 +167,19 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         total, loss = 0, 0.0
         with torch.no_grad():
             for rows in self.eval_dataset:
-                value, count = self.limit.within(partial(self._watched, rows), _nothing)
+                value, count = self._within(partial(self._watched, rows))
                 total, loss = total + count, loss + value * count
         metrics = {"eval_loss": loss / max(total, 1)}
         self.log(metrics)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _within(self, work: Callable[[int], R]) -> R:
+        """`work` within the limit, which is not lowered where other processes would go on with more passes than this
+        one has gathered shards for."""
+        if self.is_fsdp_enabled and self.accelerator.num_processes > 1:
+            return work(self.limit.most)
+        return self.limit.within(work, _nothing)
 
     def _watched(self, rows: Sequence[Any], most: int) -> tuple[float, int]:
         batches = self._passes(rows, most)

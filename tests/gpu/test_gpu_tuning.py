@@ -94,3 +94,37 @@ def test_a_model_in_four_bits_is_tuned_and_predicts(tmp_path: Path) -> None:
     assert sum(text == row.target for text, row in zip(found, ROWS, strict=True)) >= 10
     lines = (tmp_path / "tuned" / "training.jsonl").read_text().splitlines()
     assert all(math.isfinite(json.loads(line)["loss"]) for line in lines)
+
+
+def launched(tiny: str, folder: Path, method: str, **params: Any) -> Any:
+    given = {"epochs": 1, "min_steps": 6, "batch_size": 4, "learning_rate": 1e-3, "checkpoint_steps": 2, **params}
+    folder.mkdir()
+    plan = Plan(method, "classification", DataSpec("x.csv"), model=tiny, params=given)
+    predictor = executors.method(method).build(Job(plan, ROWS, LABELS, folder))
+    assert len(predictor.predict([row.input for row in ROWS[:2]])) == 2
+    lines = (folder / "tuned" / "training.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines], [note["en"] for note in predictor.about.notes]
+
+
+@pytest.mark.parametrize("method", ["peft", "full"])
+def test_a_process_of_a_training_in_shards_has_the_losses_of_one_without(
+    method: str, tiny: str, tmp_path: Path
+) -> None:
+    """One process holds the only shard: what is tried is the way that several would take."""
+    plain, _ = launched(tiny, tmp_path / "plain", method)
+    sharded, notes = launched(tiny, tmp_path / "sharded", method, launch="torchrun", processes=1, shard=True)
+    assert any("in shards (FSDP2)" in note for note in notes)
+    assert sharded == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.parametrize("method", ["peft", "full"])
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+def test_two_gpus_hold_half_of_the_model_each(launcher: str, method: str, tiny: str, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.device_count() < 2:
+        pytest.skip(f"two GPUs are needed, {torch.cuda.device_count()} is here")
+    plain, _ = launched(tiny, tmp_path / "plain", method)
+    sharded, notes = launched(tiny, tmp_path / "sharded", method, launch=launcher, processes=2, shard=True)
+    assert any("by 2 processes: none held more than 50% of its weights" in note for note in notes)
+    assert sharded == pytest.approx(plain, rel=0.02)
