@@ -70,9 +70,9 @@ def estimate_text(plan: Plan) -> Text:
     return estimate_plan(plan).told
 
 
-def estimate_plan(plan: Plan, *, warm: bool = False) -> Estimate:
+def estimate_plan(plan: Plan, *, warm: bool = False, tflops: float | None = None) -> Estimate:
     """About how long the plan takes here, and where a language model is trained its peak memory. `warm`: in a process
-    that has run another one, and has the libraries.
+    that has run another one, and has the libraries; `tflops`: the CPU's rate, where it was measured before.
 
     Raises `UserError` for data that cannot be used.
     """
@@ -82,7 +82,7 @@ def estimate_plan(plan: Plan, *, warm: bool = False) -> Estimate:
     if plan.executor in PROMPT_TOKENS and find_endpoint(plan.model):
         return Estimate(forecast(plan, asked_of(plan, rows)))
     machine = measure_machine()
-    measured = None if machine.gpu_memory_gb else measure_tflops()
+    measured = None if machine.gpu_memory_gb else tflops or measure_tflops()
     rounds = plan.data.folds + 1 if plan.data.folds else 1  # a training a fold, and one on all rows
     share = replace(rows, test=-(-rows.test // rounds))
     low, high = (rounds * seconds for seconds in estimate_seconds(plan, share, machine, measured, warm=warm))
