@@ -19,6 +19,7 @@ FOLDS = {  # language -> from which count on, divided by what, followed by which
     "zh": ((1e8, 1e8, "亿"), (1e6, 1e4, "万")),
 }
 LEAST_SECONDS = 1.0
+LEAST_LATENCY = 1e-4
 LEAST_USD = 0.01
 
 
@@ -61,6 +62,8 @@ def seconds(low: float, high: float | None, lang: str) -> str:
 
 def latency(taken: Sequence[float], lang: str) -> str:
     """How long answers take, in one unit: in milliseconds where all are below a second."""
+    if max(taken) < LEAST_LATENCY:
+        return say("unit.under", lang, value=say("unit.milliseconds", lang, value=f"{1000 * LEAST_LATENCY:g}"))
     if max(taken) >= LEAST_SECONDS:
         return say("unit.seconds", lang, value=" / ".join(_short(one, False) for one in taken))
     return say("unit.milliseconds", lang, value=" / ".join(number(_significant(1000 * one, 2)) for one in taken))

@@ -156,6 +156,7 @@ def test_figures_are_in_the_units_that_suit_them() -> None:
         "energy": "8.4 kJ",
     }
     assert formats.latency([0.0123, 0.3], "en") == "12 / 300 ms"
+    assert formats.latency([2e-6, 3e-6], "en") == "under 0.1 ms"
     assert formats.latency([0.3, 1.25], "zh") == "0.3 / 1.2 秒"
     assert [formats.energy(joules, "en") for joules in (0, 12, 3600, 2.5e6)] == ["0 J", "12 J", "3.6 kJ", "2.5 MJ"]
 
@@ -182,10 +183,10 @@ def test_small_p_are_not_told_as_zero() -> None:
 
 
 def test_curves_are_drawn_of_what_learns_and_was_piloted_at_more_than_one_size() -> None:
-    drawn, table = learning.section(DONE, "en")
+    drawn, table = learning.section(DONE, "en")[-2:]
     assert isinstance(drawn, Lines)
     assert isinstance(table, Table)
-    assert {series.name for series in drawn.series} == {method_name(name, "en") for name in ("probe", "small_encoder")}
+    assert {series.name for series in drawn.series} == {"Probe", "Fine-tuned small encoder"}
     assert len(drawn.dots) == len(races.PROBES) + len(races.ENCODER)
     assert "1,700" in "".join(table.head)  # 1,200 and 500 more
     assert {row[0].text for row in table.rows} == {
@@ -194,7 +195,7 @@ def test_curves_are_drawn_of_what_learns_and_was_piloted_at_more_than_one_size()
 
 
 def test_pilots_lie_where_the_axes_say() -> None:
-    drawn = learning.section(DONE, "en")[0]
+    drawn = learning.section(DONE, "en")[-2]
     assert isinstance(drawn, Lines)
     across = {label: x for x, label in drawn.x_ticks}
     assert drawn.mark == across["1,200"]
@@ -213,8 +214,19 @@ def test_nothing_is_drawn_where_nothing_learns() -> None:
     assert learning.section(None, "en") == []
 
 
-def test_gains_are_told_of_those_that_had_all_rows() -> None:
-    assert list(learning.gains(DONE)) == ["probe"]
+def test_more_labels_are_told_of_by_those_that_had_all_rows() -> None:
+    line = learning.sentences(DONE, "en")[0]
+    assert "500 more labels" in line
+    assert method_name("probe", "en") in line  # a pilot of 75 rows would gain more by rows that are there already
+    part = dataclasses.replace(DONE, standings=tuple(one for one in DONE.standings if one.name != "probe"))
+    assert method_name("peft", "en") in " ".join(learning.sentences(part, "en"))
+
+
+def test_curves_are_named_in_short_unless_names_then_meet() -> None:
+    drawn = learning.section(DONE, "zh")[len(learning.sentences(DONE, "zh"))]
+    assert isinstance(drawn, Lines)
+    assert [series.name for series in drawn.series] == ["微调小编码器", "探针"]
+    assert len(set(learning._short_names(["probe", "probe@layers"], "zh").values())) == 2
 
 
 def test_an_error_that_falls_is_drawn_as_an_error() -> None:
@@ -230,7 +242,7 @@ def test_an_error_that_falls_is_drawn_as_an_error() -> None:
         dataclasses.replace(one, pilot=one.pilot and latest[one.name], at_full=None) for one in DONE.standings
     )
     race = dataclasses.replace(DONE, metric="mae", pilots=pilots, standings=standings)
-    drawn = learning.section(race, "en")[0]
+    drawn = learning.section(race, "en")[-2]
     assert isinstance(drawn, Lines)
     assert max(float(label) for _, label in drawn.y_ticks) > 2
     assert "(lower is better)" in report.render(DECISION, None, None, "md", "en", proved=Proved(race))

@@ -3,60 +3,62 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from advisor import formats, words
+from advisor.prove import learning
+from advisor.prove.learning import MORE, told
 from advisor.prove.records import Race
-from advisor.report.blocks import Block, Cell, Lines, Table
+from advisor.report.blocks import Block, Cell, Lines, Prose, Table
 from advisor.report.lines import BOTTOM, LABEL_HEIGHT, LEFT, RIGHT, TOP, Box, Scale, draw, text_width
 from advisor.report.lines import Curve as Line
 from advisor.report.prove import ends, metric_name, told_score, told_signed
 from advisor.texts import say
-from executors.base import Score
 
 if TYPE_CHECKING:
     from advisor.prove.learning import Curve
 
     Curves = Mapping[str, Curve]
 
-MORE = 500  # labelled rows that are asked about
 DRAWN = 4  # curves at most: of those that score highest
 PLACES = 25  # of a curve that are computed
 APART = 46  # between two ticks
 MARK_GAP = 6
+BRACKETS = re.compile(r"\s*[(（][^)）]*[)）]")
 
 
 def section(race: Race | None, lang: str) -> list[Block]:
-    """Nothing where no candidate learns from rows."""
+    """Whether more labels would help, in words, drawn, and as figures; nothing where no candidate learns from rows."""
     curves = curves_of(race) if race else {}
     if race is None or not curves:
         return []
-    blocks: list[Block] = []
+    blocks: list[Block] = [Prose(f"{line}{say('prove.stop', lang)}") for line in sentences(race, lang)]
     drawn = {name: curve for name, curve in curves.items() if len(curve.points) > 1}
     blocks += [_drawing(dict(list(drawn.items())[:DRAWN]), race, lang)] if drawn else []
     return [*blocks, _table(curves, race, lang)]
 
 
+def sentences(race: Race, lang: str) -> list[str]:
+    """Whether more labels would help: of those that were run on all there are, for what more would add to these."""
+    curves = curves_of(race)
+    whole = {name: curve for name, curve in curves.items() if curve.rows >= race.train}
+    return told(whole or curves, lang) if curves else []
+
+
 def curves_of(race: Race) -> Curves:
     """The curve of every candidate that learns from labelled rows and was scored, the best as a full run first."""
-    from advisor.prove.learning import fit, learns
     from advisor.report.page import higher_is_better
 
     sign = 1 if higher_is_better(race.metric) else -1
-    found = {}
-    for one in sorted(race.standings, key=lambda one: -sign * (one.at_full.value if one.at_full else -sign * math.inf)):
-        pilots = [pilot for pilot in race.pilots if pilot.candidate == one.name]
-        curve = fit(pilots, race.metric) if learns(one.methods) else None
-        if curve:
-            found[one.name] = curve
-    return found
 
+    def worth(name: str) -> float:
+        full = race.standing(name).at_full
+        return sign * full.value if full else -math.inf
 
-def gains(race: Race) -> Mapping[str, Score]:
-    """What `MORE` rows beyond those there are would add to each candidate that was run on all of them."""
-    curves = curves_of(race).items()
-    return {name: curve.gain(MORE) for name, curve in curves if curve.points[-1].rows >= race.train}
+    found = learning.curves(race)
+    return {name: found[name] for name in sorted(found, key=worth, reverse=True)}
 
 
 # -- the table -------------------------------------------------------------------------------------------
@@ -114,7 +116,8 @@ def _drawing(curves: Curves, race: Race, lang: str) -> Lines:
     taken = [Box(at - (wide if turned else 0), TOP, wide)]
     taken += [Box(at - MARK_GAP, top, 2 * MARK_GAP) for top in range(TOP, BOTTOM, LABEL_HEIGHT)]  # no name across it
     tones = {name: f"c{n}" for n, name in enumerate(curves)}
-    named = [Line(words.method_name(name, lang), tones[name], line) for name, line in lines.items()]
+    short = _short_names(list(lines), lang)
+    named = [Line(short[name], tones[name], line) for name, line in lines.items()]
     return Lines(
         title=say("prove.curves_drawing", lang),
         alt=" ".join(_alt(name, curve, goal, lang) for name, curve in curves.items()),
@@ -133,6 +136,13 @@ def _drawing(curves: Curves, race: Race, lang: str) -> Lines:
             for point in curve.points
         ),
     )
+
+
+def _short_names(names: Sequence[str], lang: str) -> Mapping[str, str]:
+    """Names without what they have in brackets, where they still are different ones."""
+    whole = {name: words.method_name(name, lang) for name in names}
+    short = {name: BRACKETS.sub("", told) for name, told in whole.items()}
+    return short if len(set(short.values())) == len(short) else whole
 
 
 def _line(curve: Curve, goal: int) -> list[tuple[float, float, float, float]]:

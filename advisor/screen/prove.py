@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from advisor import formats, words
 from advisor.prove.failures import told
 from advisor.prove.records import Pilot, Race, Standing
-from advisor.report.learning import MORE, gains
+from advisor.report.learning import sentences
 from advisor.report.prove import (
     FIGURES,
     NONE,
@@ -153,7 +153,7 @@ def show_proved(proved: Proved, lang: str, console: Console) -> None:
                if s.why]  # fmt: skip
     bullets(console, say("prove.not_to_the_end", lang), reasons)
     _pairs(race, lang, console)
-    _more_rows(race, lang, console)
+    bullets(console, say("report.learnt", lang), sentences(race, lang))
     bullets(console, say("report.failing", lang), told(proved.failures, lang) if proved.failures else ())
     bullets(
         console, say("report.revised", lang), [one[lang] for one in proved.revision.told] if proved.revision else ()
@@ -177,15 +177,6 @@ def _pairs(race: Race, lang: str, console: Console) -> None:
         table.add_row(styled(name), difference, styled(told_pair(pair, lang), style))
     best, rows = words.method_name(race.pairs[0].one, lang), formats.number(race.pairs[0].difference.n)
     block(console, say("prove.pairs_title", lang, best=best, n=rows), table)
-
-
-def _more_rows(race: Race, lang: str, console: Console) -> None:
-    """What so many labelled rows more would bring each candidate that learns from them."""
-    table = grid()
-    for name, gain in gains(race).items():
-        table.add_row(styled(words.method_name(name, lang)), styled(told_signed(gain)))
-    if table.row_count:
-        block(console, say("prove.curves_more", lang, rows=formats.number(MORE)), table)
 
 
 def course(race: Race, lang: str) -> str:
