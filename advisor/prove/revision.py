@@ -294,7 +294,8 @@ def contradicted(decision: Decision, ground: Ground) -> Iterable[Contradiction]:
     """The rules of the path that rows contradict, each by the comparison that does so most."""
     from executors.metrics.compare import better, holm, mean_difference, p_value, row_values
 
-    claims = list(dict.fromkeys((*_claims(decision, ground), *_recommended(decision, ground))))
+    made = (*_recommended(decision, ground), *_claims(decision, ground))
+    claims = list({(one.step.node, one.one, one.other): one for one in made}.values())
     gaps = []
     for claim in claims:
         rows = ground.shared(claim.one, claim.other)
