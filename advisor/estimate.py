@@ -13,7 +13,7 @@ from advisor.endpoints import Asked, find_endpoint, forecast
 from advisor.hardware import Range, Rig, own_accelerator, reference_cpu
 from advisor.profile.data import DataProfile, measure_data
 from advisor.profile.documents import measure_documents
-from advisor.profile.machine import Machine, measure_machine, measure_tflops
+from advisor.profile.machine import Machine, is_busy, measure_machine, measure_tflops
 from advisor.profile.model import measure_model
 from advisor.quote import REFERENCE_PARAMETERS, duration, serving_seconds
 from advisor.quote.memory import answering_memory, training_memory
@@ -29,6 +29,7 @@ from advisor.work import (
     over,
     params_of,
     shape_of,
+    times,
 )
 from executors.base import Plan, Text
 
@@ -81,11 +82,11 @@ def estimate_plan(plan: Plan, *, warm: bool = False, tflops: float | None = None
         return Estimate(text("quote.no_estimate", train=data.train, test=data.test))
     if plan.executor in PROMPT_TOKENS and find_endpoint(plan.model):
         return Estimate(forecast(plan, asked_of(plan, rows)))
-    machine = measure_machine()
+    machine, busy = measure_machine(), tflops is None and is_busy()  # before the rate is measured, which is work too
     measured = None if machine.gpu_memory_gb else tflops or measure_tflops()
     rounds = plan.data.folds + 1 if plan.data.folds else 1  # a training a fold, and one on all rows
     share = replace(rows, test=-(-rows.test // rounds))
-    low, high = (rounds * seconds for seconds in estimate_seconds(plan, share, machine, measured, warm=warm))
+    low, high = times(rounds, estimate_seconds(plan, share, machine, measured, warm=warm, busy=busy))
     time = {lang: formats.seconds(low, high, lang) for lang in LANGUAGES}
     told = text("quote.estimate", time=time, machine=_machine_name(machine), train=data.train, test=data.test)
     language = plan.executor in ("peft", "full") and not _tunes_encoder(plan)
@@ -125,11 +126,11 @@ def rows_of(data: DataProfile, document_tokens: int = 0) -> Rows:
 
 
 def estimate_seconds(
-    plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None, *, warm: bool = False
+    plan: Plan, rows: Rows, machine: Machine, tflops: float | None = None, *, warm: bool = False, busy: bool = False
 ) -> Range:
     """Seconds (low, high) from start to score, weights being here already. `tflops` is the CPU's rate, if measured;
-    `warm`: the libraries are loaded."""
-    rig = rig_of(machine, tflops)
+    `warm`: the libraries are loaded; `busy`: it was measured beside other work, which may end: then it is the least."""
+    rig = rig_of(machine, tflops, busy=busy)
     work = (_encoder if _tunes_encoder(plan) else ESTIMATES[plan.executor])(plan, rows, rig)
     started = (0.0, 0.0) if warm or plan.executor == "baseline" else START
     return started[0] + work[0] + BASELINE[0], started[1] + work[1] + BASELINE[1]  # the floor runs beside it
@@ -170,11 +171,11 @@ def _prompt_asked(plan: Plan, rows: Rows) -> Asked:
     return Asked(rows.test, max(asked), shared, answer, most, searched, min(asked))
 
 
-def rig_of(machine: Machine, tflops: float | None = None) -> Rig:
-    """The machine with its speed."""
+def rig_of(machine: Machine, tflops: float | None = None, *, busy: bool = False) -> Rig:
+    """The machine with its speed; see `reference_cpu` for a rate that was measured on a `busy` one."""
     if machine.gpu_memory_gb:
         return own_accelerator(machine.gpu_memory_gb, 1, machine.gpu_names[0])
-    return reference_cpu(machine.cores, machine.memory_gb, tflops)
+    return reference_cpu(machine.cores, machine.memory_gb, tflops, busy=busy)
 
 
 def _baseline(plan: Plan, rows: Rows, rig: Rig) -> Range:

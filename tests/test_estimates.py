@@ -166,3 +166,11 @@ def test_the_rows_asked_before_and_after_are_bounded_as_a_training_bounds_them()
     assert _asked(plan, PeftParams(), replace(long, input_tokens=3000)) == 5  # never fewer
     assert _asked(plan, PeftParams(), replace(long, input_tokens=20, answer_tokens=4)) == 32
     assert _asked(plan, PeftParams(compare=0), long) == 0
+
+
+def test_a_rate_that_was_measured_beside_other_work_is_the_least() -> None:
+    plan = Plan("probe", "classification", REQUESTS)
+    many = replace(ROWS, train=5000)
+    quiet, busy = (estimate_seconds(plan, many, MACHINE, 0.02, warm=True, busy=told) for told in (False, True))
+    assert busy[1] == quiet[1]
+    assert busy[0] < quiet[0] / 3  # .14 TFLOP/s where the other work ends

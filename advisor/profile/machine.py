@@ -29,6 +29,7 @@ BF16_CAPABILITY = (8, 0)  # Ampere, the first generation that computes in bfloat
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16", "svebf16"})  # of x86 and of ARM processors, as Linux says
 CPUINFO = Path("/proc/cpuinfo")
 PATIENCE = 4.0  # seconds for the driver to answer
+BUSY = 0.3  # load a processor
 APPLE_SHARE = 0.75  # of unified memory that the system lets the accelerator use
 
 T = TypeVar("T")
@@ -94,6 +95,13 @@ def measure_tflops(seconds: float = 0.25, size: int = 1536) -> float:
         np.matmul(matrix, matrix, out=result)
         best = max(best, 2 * size**3 / (time.perf_counter() - begin) / 1e12)
     return best
+
+
+def is_busy() -> bool:
+    """Whether other work runs here, by the system's load of the last minute; False where it does not tell (Windows)."""
+    if not hasattr(os, "getloadavg"):
+        return False
+    return os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
 
 
 def machine_facts(machine: Machine) -> Facts:

@@ -6,7 +6,6 @@ where steps are to be timed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from advisor.decision import Decision, Inputs, decide
 from advisor.facts import Facts
 from advisor.hardware import Rig, accelerators, cluster, own_accelerator, reference_cpu
 from advisor.profile import Profile
+from advisor.profile.machine import is_busy
 from advisor.quote import QUOTES, Given
 from advisor.quote.measured import measured_work
 from advisor.quote.shape import Shape, model_shape
@@ -26,7 +26,6 @@ from executors.base import DataSpec, Plan, Problem, Reporter, UserError, did_you
 
 SHORTEST = 16  # tokens of a row
 TIMED = ("peft", "full")  # methods whose steps can be timed
-BUSY = 0.3  # load a processor
 RATED = 0.6  # seconds that the processor's rate is measured for
 
 
@@ -195,13 +194,6 @@ def _rig(asked: Asked, profile: Profile, shape: Shape | None, facts: Facts) -> R
 
     busy = is_busy()  # before the measurement, which is work as well
     return reference_cpu(machine.cores, machine.memory_gb, measure_tflops(RATED), busy=busy)
-
-
-def is_busy() -> bool:
-    """Whether other work runs here, by the system's load of the last minute; False where it does not tell (Windows)."""
-    if not hasattr(os, "getloadavg"):
-        return False
-    return os.getloadavg()[0] > BUSY * (os.cpu_count() or 1)
 
 
 def _plans(methods: Sequence[str], asked: Asked, settings: Mapping[str, Any], work: Workload) -> dict[str, Plan]:
