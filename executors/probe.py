@@ -353,22 +353,17 @@ def choose_strength(vectors: Floats, classes: NDArray[np.int64], fold: NDArray[n
         return {"c": PLAIN_STRENGTH, "by": "default: no class has rows to hold out"}
     losses = np.zeros(len(STRENGTHS))
     for number in range(fold.max() + 1):
-        losses += held_out_losses(vectors, classes, fold == number)
+        losses += _held_out_losses(vectors, classes, fold == number)
     losses /= held.sum()
     best = STRENGTHS[int(losses.argmin())]
     shown = {f"{c:g}": round(float(loss), 4) for c, loss in zip(STRENGTHS, losses, strict=True)}
     return {"c": best, "by": "cross-validation", "folds": int(fold.max() + 1), "log_loss": shown}
 
 
-def held_out_losses(
-    vectors: Floats,
-    classes: NDArray[np.int64],
-    out: NDArray[np.bool_],
-    strengths: Sequence[float] = STRENGTHS,
-) -> NDArray[np.float64]:
-    """The summed log loss on the rows `out`, for each of `strengths` (of C, ascending) fitted on the others."""
-    model, losses = _logistic(strengths[0]), np.zeros(len(strengths))
-    for n, c in enumerate(strengths):
+def _held_out_losses(vectors: Floats, classes: NDArray[np.int64], out: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The summed log loss on the rows `out`, for each of `STRENGTHS`, fitted on the others."""
+    model, losses = _logistic(STRENGTHS[0]), np.zeros(len(STRENGTHS))
+    for n, c in enumerate(STRENGTHS):
         model.C = c
         with _converging():
             model.fit(vectors[~out], classes[~out])

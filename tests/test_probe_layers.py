@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from executors.base import DataSpec, Input, Job, Plan, Row, UserError, silent
-from executors.layer_choice import Scaling, class_losses, number_losses
+from executors.layer_choice import Scaling, layer_losses
 from executors.layers import open_layers
-from executors.probe import Head, ProbeExecutor, ProbePredictor, assign_folds
+from executors.probe import Head, ProbeExecutor, ProbePredictor
 from tests.test_encoder import ROWS
 from tests.tiny import write_tiny, write_tiny_encoder
 
@@ -84,7 +84,7 @@ def test_the_layer_that_knows_the_classes_is_found() -> None:
     classes = np.arange(40) % 2
     features = chance.normal(size=(40, 5, 8)).astype(np.float32)
     features[:, 3, 2] += 4 * classes
-    losses = class_losses(features, classes, assign_folds(classes, 5, 0), silent)
+    losses = layer_losses(features, np.eye(2)[classes], silent)
     assert losses.argmin() == 3
     assert losses[3] < 0.5 * np.delete(losses, 3).min()
 
@@ -94,15 +94,10 @@ def test_the_layer_that_knows_the_number_is_found() -> None:
     values = chance.normal(size=40)
     features = chance.normal(size=(40, 5, 8)).astype(np.float32)
     features[:, 1, 2] = values
-    losses = number_losses(features, values, silent)
+    losses = layer_losses(features, values, silent)
     assert losses.argmin() == 1
     assert losses[1] < 0.1
     assert np.delete(losses, 1).min() > 0.5
-
-
-def test_without_rows_to_hold_out_no_layer_has_a_loss() -> None:
-    features = np.ones((2, 3, 4), np.float32)
-    assert np.isinf(class_losses(features, np.array([0, 1]), np.array([-1, -1]), silent)).all()
 
 
 def test_scaling_is_folded_into_the_head() -> None:

@@ -26,7 +26,7 @@ from advisor.prove.choice import choose, compare
 from advisor.prove.pilots import Price, Size, foretold_pilot, run_pilot, sizes
 from advisor.prove.records import FILE, FOLDER, Pilot, Race, Standing, read_race
 from advisor.texts import LANGUAGES, text
-from executors.base import Event, Plan, Problem, Reporter, Text, UserError, silent, write_json
+from executors.base import Plan, Problem, Reporter, Text, UserError, silent, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -241,7 +241,6 @@ class _Racing:
         place = self.folder / FOLDER
         done = self._recorded(candidate, size)
         if done is None:
-            self._report(Event("pilot", note=f"{candidate.name} {size.folder}"))
             done = run_pilot(candidate, size, place, self.price, earlier, self._report)
         spent = sum(done.seconds.values()) - (sum(earlier.seconds.values()) if earlier else 0.0)
         self._change(pilots=(*self.race.pilots, done), spent=self.race.spent + max(spent, 0.0))
@@ -352,7 +351,7 @@ class _Racing:
         goal = None if target is None else sign * target
         scale = span(self.metric, self.data.test)
         choice = choose(values, costs, FLOOR, self.options.margin, goal, gains, scale=scale, sign=sign)
-        self._change(pairs=compare(values), choice=choice, status="done")
+        self._change(pairs=compare(values, choice.best), choice=choice, status="done")
         self._show()
 
     def _sign(self) -> int:
