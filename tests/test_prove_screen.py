@@ -158,6 +158,14 @@ def test_what_follows_from_a_race_is_told_with_it_the_choice_last(lang: str) -> 
     assert whole.endswith("".join(DONE.choice.why[lang].split()))
 
 
+def test_a_candidate_that_not_even_a_pilot_could_be_paid_for_was_not_run_in_part() -> None:
+    untried = dataclasses.replace(DONE.standing("small_encoder"), pilot=None, at_full=None)
+    race = dataclasses.replace(DONE, standings=(untried,), pilots=(), pairs=(), choice=None)
+    page = ended(race, "en", 100)
+    assert "not run" in page
+    assert "in part" not in page
+
+
 def test_a_race_in_which_nothing_was_scored_is_shown_all_the_same() -> None:
     failed = tuple(dataclasses.replace(one, pilot=None, at_full=None, state="failed") for one in DONE.standings)
     bare = dataclasses.replace(DONE, standings=failed, pilots=(), pairs=(), choice=None, notes=(), full=0.0, spent=0.0)

@@ -149,18 +149,19 @@ def _finish(folder: Path, decision: Decision, found: Race, lang: str, as_json: b
     """Take the decision up again by what was measured, write the report, and show all of it."""
     from advisor.commands.report import write_reports
     from advisor.prove.candidates import run_command
-    from advisor.prove.failures import read_failures
     from advisor.prove.revision import revise
-    from advisor.screen.prove import show_race
+    from advisor.report.prove import read_proved
+    from advisor.screen.prove import show_proved
 
     revise(decision, found, folder)
-    read_failures(folder)
     page = write_reports(folder, lang)
     if as_json:
         from advisor.prove.records import FILE, FOLDER
 
         click.echo((folder / FOLDER / FILE).read_text(encoding="utf-8").rstrip())
         return
-    show_race(found, lang, console())
+    proved = read_proved(folder)
+    if proved:
+        show_proved(proved, lang, console())
     command = run_command(folder.name, found.choice.chosen) if found.choice else ""
     console().print(say("race.done", lang, run=folder.name, page=page, command=command), markup=False)

@@ -221,11 +221,17 @@ def _score_row(one: Standing, race: Race, lang: str) -> tuple[Cell, ...]:
         if pilot and pilot.scored < race.test else ""  # fmt: skip
     return (
         Cell(words.method_name(one.name, lang), note=say("word.comma", lang).join(remarks)),
-        Cell(say(f"prove.state.{one.state}", lang), note=told_end(one, lang), tone=f"badge {TONES[one.state]}"),
+        Cell(state_name(one, lang), note=told_end(one, lang), tone=f"badge {TONES[one.state]}"),
         Cell(formats.score(score.value) if score else NONE, note=scored, tone="strong"),
         Cell(ends(score)),
         Cell(formats.score(full.value) if full else NONE, note=ends(full) if full else ""),
     )
+
+
+def state_name(standing: Standing, lang: str) -> str:
+    """How far a candidate was run; one that could not be paid even in part was not run at all."""
+    untried = standing.state == "raced" and standing.pilot is None
+    return say("prove.state.untried" if untried else f"prove.state.{standing.state}", lang)
 
 
 def marks(standing: Standing, race: Race) -> list[str]:

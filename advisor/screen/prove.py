@@ -19,6 +19,7 @@ from advisor.report.prove import (
     figures,
     race_title,
     score_notes,
+    state_name,
     told_pair,
     told_saved,
     told_score,
@@ -211,7 +212,7 @@ def details(pilot: Pilot | None, race: Race, lang: str) -> list[str]:
 
 def ended(standing: Standing, lang: str) -> str:
     """A candidate's state, and what led to it."""
-    told = say(f"prove.state.{standing.state}", lang)
+    told = state_name(standing, lang)
     return f"{told}{say('word.colon', lang)}{standing.why[lang]}" if standing.why else told
 
 
@@ -272,7 +273,7 @@ def _name(standing: Standing, race: Race, lang: str) -> Line:
 
 
 def _state(standing: Standing, lang: str) -> Line:
-    return styled(say(f"prove.state.{standing.state}", lang), STYLES.get(standing.state, "dim"))
+    return styled(state_name(standing, lang), STYLES.get(standing.state, "dim"))
 
 
 def _score(standing: Standing) -> Line:
