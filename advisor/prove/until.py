@@ -32,6 +32,7 @@ from advisor.facts import Fact, Facts
 from advisor.prove.candidates import FLOOR, Candidate, candidates
 from advisor.prove.evidence import LOOKING_UP, PROMPT, Answered
 from advisor.prove.learning import learns
+from advisor.prove.records import Standing
 from advisor.prove.revision import ground_of, measure, merge, read_answered, read_rows
 from advisor.texts import LANGUAGES, say, text
 from advisor.words import method_name
@@ -175,6 +176,7 @@ class Climbing:
         created = created or datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         self.record = Climb(folder.name, target, budget, created=created)
         self.answered: dict[str, Answered] = {}
+        self._made: dict[object, tuple[list[Candidate], list[Standing]]] = {}
         self.dear: dict[str, Text] = {}  # levers that the budget cannot pay
         self.task = ""
 
@@ -208,11 +210,19 @@ class Climbing:
 
     def _open(self) -> list[Candidate]:
         """What can be run by today's decision and was not run, cheapest first."""
-        found, refused = candidates(self.now, self.now.inputs, self.seed, self.endpoint)
+        found, refused = self._candidates()
         run = {rung.name for rung in self.record.rungs}
         skipped = {one.name: one.why for one in refused if one.name not in run}
         self.record = replace(self.record, skipped=skipped)
         return [one for one in found if one.name not in run]
+
+    def _candidates(self) -> tuple[list[Candidate], list[Standing]]:
+        """Made anew only where the decision allows or advises others than before: each is planned and estimated."""
+        verdicts = tuple((ranked.method, ranked.verdict) for ranked in self.now.ranking)
+        key = (self.now.methods, frozenset(verdicts), tuple(self.now.variants.items()))
+        if key not in self._made:
+            self._made[key] = candidates(self.now, self.now.inputs, self.seed, self.endpoint)
+        return self._made[key]
 
     def _next(self, open_: list[Candidate]) -> tuple[Candidate, Text] | None:
         """The lever to pull and why; None where none is left that the budget can pay."""
