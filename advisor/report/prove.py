@@ -206,8 +206,7 @@ def _scores(race: Race, lang: str) -> Table:
     head = (
         say("prove.candidate", lang),
         say("prove.state", lang),
-        say("report.score", lang),
-        say("report.interval", lang),
+        say("prove.score", lang),
         say("prove.at_full", lang),
     )
     return Table(say("prove.scores", lang), head, tuple(_score_row(one, race, lang) for one in race.standings))
@@ -217,13 +216,14 @@ def _score_row(one: Standing, race: Race, lang: str) -> tuple[Cell, ...]:
     pilot, full = one.pilot, foretold(one)
     score = pilot.score if pilot else None
     remarks = [say(f"prove.{mark}", lang) for mark in marks(one, race)]
-    scored = say("prove.scored_part", lang, scored=formats.number(pilot.scored), test=formats.number(race.test)) \
-        if pilot and pilot.scored < race.test else ""  # fmt: skip
+    notes = [ends(score)] if score else []
+    if pilot and pilot.scored < race.test:
+        scored, test = formats.number(pilot.scored), formats.number(race.test)
+        notes.append(say("prove.scored_part", lang, scored=scored, test=test))
     return (
         Cell(words.method_name(one.name, lang), note=say("word.comma", lang).join(remarks)),
         Cell(state_name(one, lang), note=told_end(one, lang), tone=f"badge {TONES[one.state]}"),
-        Cell(formats.score(score.value) if score else NONE, note=scored, tone="strong"),
-        Cell(ends(score)),
+        Cell(formats.score(score.value) if score else NONE, note=say("word.comma", lang).join(notes), tone="strong"),
         Cell(formats.score(full.value) if full else NONE, note=ends(full) if full else ""),
     )
 
