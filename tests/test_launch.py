@@ -271,6 +271,28 @@ def test_a_copy_in_each_process_does_not_pass_for_shards(tiny: str) -> None:
     refuse_copies(0.5, 2)
 
 
+def test_the_best_weights_are_put_back_into_shards(tmp_path: Path) -> None:
+    import torch
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    from executors.tuning.best import BestWeights
+
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model: Any = torch.nn.Linear(3, 2)
+        before = model.weight.detach().clone()
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        best = BestWeights(tmp_path, patience=1)
+        best._keep(model, 5, leads=True)
+        with torch.no_grad():
+            model.weight.add_(1)
+        assert best.restore(model, [{"step": 5, "eval_loss": 1.0}, {"step": 6, "eval_loss": 2.0}]) == 5
+        assert torch.equal(model.weight.full_tensor(), before)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_a_hull_has_no_weights_until_it_is_filled(tiny: str) -> None:
     """Weights that two layers have in common stay in common."""
     import torch
