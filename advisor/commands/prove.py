@@ -73,7 +73,8 @@ def command(
     if until is not None:
         from advisor.prove.until import run_until
 
-        run_until(folder, decision, until, minutes, tongue, as_json=as_json)
+        limits = parse_limits((), max_cost)
+        run_until(folder, decision, until, minutes, tongue, as_json=as_json, seed=seed, endpoint=limits)
         return
     from advisor.prove.race import Options
 
