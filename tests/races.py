@@ -8,6 +8,7 @@ from advisor.facts import Fact
 from advisor.prove.failures import Disagreement, Failures, Group
 from advisor.prove.records import Choice, Paired, Pilot, Race, Standing
 from advisor.prove.revision import Contradiction, Revision
+from advisor.prove.until import Climb, RungRun
 from advisor.revisit.compare import differ
 from executors.base import Score, Text
 from tests.samples import DECISION
@@ -213,4 +214,21 @@ REVISION = Revision(
         both("the race advises another"),
         both("the rule does not hold on these rows"),
     ),
+)
+
+
+CLIMB = Climb(
+    "run7",
+    0.8,
+    600.0,
+    "accuracy",
+    120.0,
+    "reached",
+    (
+        RungRun("prompt", ("prompt",), "1-prompt", both("the cheapest"), "done", score(0.41, 0.05), read="behaviour"),
+        RungRun("peft", ("peft",), "2-peft", both("it learns"), "failed", error="out of memory"),
+        RungRun("probe", ("probe",), "3-probe", both("it learns"), "done", score(0.842, 0.04), reached=True),
+    ),
+    {"full": both("takes about 2 h")},
+    told=both("the target is reached"),
 )

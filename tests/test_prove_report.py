@@ -11,7 +11,7 @@ import pytest
 
 from advisor import formats, report
 from advisor.prove.records import FILE, FOLDER, Choice, Race
-from advisor.report import learning, prove, revised
+from advisor.report import climbed, learning, prove, revised
 from advisor.report.blocks import Chart, Command, Lines, Prose, Table
 from advisor.report.prove import Proved, figures, marks, read_proved, section
 from advisor.revisit.compare import differ
@@ -307,6 +307,28 @@ def test_what_was_chosen_stands_in_the_head_of_the_page() -> None:
     tile = prove.tiles(WHOLE, "en")[0]
     assert (tile.value, tile.note) == (method_name("probe", "en"), "0.842 [0.802, 0.882]")
     assert prove.tiles(Proved(RUNNING), "en") == prove.tiles(None, "en") == []
+
+
+# -- step by step ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_every_rung_of_a_climb_is_kept_with_why_it_was_run_and_what_was_read(lang: str) -> None:
+    end, _, table, _, rest = climbed.section(races.CLIMB, lang)
+    assert end == Prose(races.CLIMB.told[lang], "good")
+    assert isinstance(table, Table)
+    assert [row[1].text for row in table.rows] == ["0.410", say("until.failed", lang, error="out of memory"), "0.842"]
+    assert table.rows[2][0].note == say("until.reached", lang)
+    assert not table.rows[0][0].note
+    assert "2 h" in str(rest)
+    missed = dataclasses.replace(races.CLIMB, status="budget", skipped={})
+    first = climbed.section(missed, lang)[0]
+    assert isinstance(first, Prose)
+    assert first.tone == "warn"
+    assert climbed.section(None, lang) == []
+    whole = report.render(DECISION, None, None, "html", lang, climb=races.CLIMB)
+    assert say("report.climbed", lang) in Page(whole).text
+    assert json.loads(report.render(DECISION, None, None, "json", lang, climb=races.CLIMB))["climb"]["target"] == 0.8
 
 
 # -- read from a folder ----------------------------------------------------------------------------------

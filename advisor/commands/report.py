@@ -44,6 +44,7 @@ def command(run: str, kind: str, output: str | None, show: bool, lang: str | Non
 def render(folder: Path, kind: str, lang: str) -> str:
     """The report of a run's folder, as md, html or json."""
     from advisor import report
+    from advisor.prove.until import read_climb
     from advisor.report.chain import read_chain_record
     from advisor.report.prove import read_proved
     from advisor.report.search import read_search
@@ -53,7 +54,9 @@ def render(folder: Path, kind: str, lang: str) -> str:
 
     result, floor = read_result(folder), read_result(folder / "floor")
     records = read_search(folder), read_triage(folder), read_chain_record(folder), read_training(folder, result)
-    return report.render(load_decision(folder), result, floor, kind, lang, *records, read_proved(folder))
+    return report.render(
+        load_decision(folder), result, floor, kind, lang, *records, read_proved(folder), read_climb(folder)
+    )
 
 
 def write_reports(folder: Path, lang: str) -> Path:

@@ -10,7 +10,21 @@ import executors
 from advisor import formats, words
 from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
-from advisor.report import bars, chain, curves, failing, learning, prove, quadrants, revised, search, training, triage
+from advisor.prove.until import Climb
+from advisor.report import (
+    bars,
+    chain,
+    climbed,
+    curves,
+    failing,
+    learning,
+    prove,
+    quadrants,
+    revised,
+    search,
+    training,
+    triage,
+)
 from advisor.report.blocks import (
     Block,
     Bullets,
@@ -40,9 +54,11 @@ def make_page(
     stages: Mapping[str, Any] | None = None,
     trained: training.Training | None = None,
     proved: prove.Proved | None = None,
+    climb: Climb | None = None,
 ) -> Page:
     """Everything the report says, in reading order; sections with nothing in them are left out."""
     builders = (
+        ("climbed", lambda: climbed.section(climb, lang)),
         ("raced", lambda: prove.section(proved, decision.run, lang)),
         ("revised", lambda: revised.section(proved.revision if proved else None, lang)),
         ("learnt", lambda: learning.section(proved.race if proved else None, lang)),
