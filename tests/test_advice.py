@@ -90,9 +90,9 @@ def test_a_reader_is_tuned_where_tuning_follows_retrieval() -> None:
     ("per_class", "similarity", "expected"),
     [
         (7, "low", "setfit"),
-        (8, "low", "first_frozen"),
-        (8, "high", "last_layers"),
-        (63, "medium", "last_layers"),
+        (8, "low", "head_and_all"),
+        (8, "high", "head_and_all"),
+        (63, "medium", "head_and_all"),
         (64, "medium", "head_and_all"),
         (64, "low", "continued"),
     ],
