@@ -26,6 +26,7 @@ from advisor.prove.choice import choose, compare
 from advisor.prove.pilots import Price, Size, foretold_pilot, run_pilot, sizes
 from advisor.prove.records import FILE, FOLDER, Pilot, Race, Standing, read_race
 from advisor.texts import LANGUAGES, text
+from advisor.words import method_name
 from executors.base import Plan, Problem, Reporter, Text, UserError, silent, write_json
 
 if TYPE_CHECKING:
@@ -190,8 +191,9 @@ class _Racing:
         leader = max(scored, key=lambda one: self._ends(one)[0])
         for standing in scored:
             if standing.state == "waiting" and self._ends(standing)[1] < self._ends(leader)[0]:
-                why = text("race.cannot_reach", upper=self._told(standing, 1), leader=leader.name,
-                           lower=self._told(leader, 0))  # fmt: skip
+                named = {lang: method_name(leader.name, lang) for lang in LANGUAGES}
+                ends = {"upper": self._told(standing, 1), "lower": self._told(leader, 0)}
+                why = text("race.cannot_reach", leader=named, **ends)
                 self._stand(standing.name, state="stopped", why=why, saved=self._saved(standing))
 
     def _score_finalists(self) -> None:
