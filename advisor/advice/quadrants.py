@@ -25,7 +25,7 @@ FORMS: Mapping[str, Mapping[str, str]] = {
         "many_different": "all",  # from scratch is explained, not chosen: examples seldom hold 20 tokens a parameter
     },
     # Few: all layers, as a run trains them by itself, see `executors.tuning.encoder.params`. On the demo's requests (17
-    # a class, 150 held out, one seed) all layers had .840, the last quarter .807, which nobody can tell apart.
+    # a class, 150 held out, one seed) all layers had .840, the upper half .840, the last quarter .807: nobody can tell.
     "small_encoder": {
         "few_similar": "head_and_all",
         "few_different": "head_and_all",
