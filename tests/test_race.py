@@ -160,6 +160,13 @@ def test_what_the_budget_does_not_allow_is_not_run(racer: Racer) -> None:
     assert found.choice.chosen == "cheap"
 
 
+def test_no_winner_is_named_while_one_that_was_not_run_could_reach_it(racer: Racer) -> None:
+    found = racer({"cheap": (0.9, 1.0), "dear": (1.0, 10_000.0)}, Options(seconds=20.0))
+    assert found.choice is not None
+    assert found.choice.winner == ""
+    assert "dear could still reach it" in found.choice.why["en"]
+
+
 def test_a_budget_too_small_for_any_pilot_is_refused_with_what_would_do(racer: Racer) -> None:
     with pytest.raises(UserError, match="too little for any pilot") as told:
         racer({"dear": (1.0, 10_000.0)}, Options(seconds=1.0))

@@ -8,6 +8,7 @@ listed with the reason. Not covered: other forms of one method (`advisor run --s
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from advisor.cards import METHODS
 from advisor.decision import Decision, Inputs
 from advisor.estimate import estimate_plan
 from advisor.plan import make_plan, stages_of
+from advisor.profile.machine import measure_machine, measure_tflops
 from advisor.prove.records import Standing
 from advisor.texts import LANGUAGES, text
 from executors.base import Plan, UserError
@@ -75,12 +77,15 @@ def run_command(run: str, name: str) -> str:
 
 
 def foretold(plan: Plan | Chain) -> float:
-    """Seconds that a plan, or all stages of a chain, are foretold to take: the middle of the estimate's range."""
-    total = 0.0
-    for stage in _stages(plan):
-        low, high = estimate_plan(stage).seconds or (1.0, 1.0)  # a method that was just added
-        total += (max(low, 0.1) * max(high, 0.1)) ** 0.5
-    return total
+    """Seconds that a plan, or all stages of a chain, are foretold to take in a process that has the libraries."""
+    estimates = [estimate_plan(stage, warm=True, tflops=_rate()) for stage in _stages(plan)]
+    return sum(one.point or 1.0 for one in estimates)  # 1: of a method that was just added
+
+
+@functools.cache
+def _rate() -> float | None:
+    """The CPU's rate, measured once: two of them, at different loads, would not compare."""
+    return None if measure_machine().gpu_memory_gb else measure_tflops()
 
 
 def _stages(plan: Plan | Chain) -> Iterable[Plan]:

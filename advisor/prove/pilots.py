@@ -61,9 +61,9 @@ def sizes(candidate: Candidate, train: int, test: int) -> list[Size]:
 
 
 def scales(plan: Plan | Chain) -> bool:
-    """Whether a share of a plan takes a share of its work: it trains in steps, or searches for a time."""
+    """Whether a share of a plan takes a share of its work: it trains in steps, searches for a time, or reads rows."""
     stages = [plan] if isinstance(plan, Plan) else [stage.plan for stage in plan.stages]
-    return any(set(_less(stage, 0.5)) - set(UNTOLD) for stage in stages)
+    return any(stage.executor == "probe" or set(_less(stage, 0.5)) - set(UNTOLD) for stage in stages)
 
 
 def shrink(plan: Plan | Chain, size: Size) -> Plan | Chain:

@@ -24,8 +24,8 @@ from advisor.prove import learning
 from advisor.prove.candidates import FLOOR, Candidate, candidates, in_order
 from advisor.prove.choice import choose, compare
 from advisor.prove.pilots import Price, Size, foretold_pilot, run_pilot, sizes
-from advisor.prove.records import FILE, FOLDER, Pilot, Race, Standing, read_race
-from advisor.texts import LANGUAGES, text
+from advisor.prove.records import FILE, FOLDER, Choice, Pilot, Race, Standing, read_race
+from advisor.texts import LANGUAGES, say, text
 from advisor.words import method_name
 from executors.base import Plan, Problem, Reporter, Text, UserError, silent, write_json
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from executors.chain import Chain
     from executors.data import Dataset
 
-SHARE = 0.2  # of what all candidates would take to the end: the budget where none is given
+SHARE = 0.25  # of what all candidates would take to the end: the budget where none is given
+FIRST = 0.3  # of the budget that a first pilot may take, while there are others to run
 LEAST_SECONDS = 60.0  # of such a budget
 CHEAP = 0.03  # of what all would take: who takes no more runs to the end at once
 QUICK = 15.0  # seconds, likewise
@@ -126,9 +127,11 @@ class _Racing:
         self._show()
         try:
             for candidate in self.found:
-                self._first(candidate)
-            while (move := self._next()) is not None:
-                self._pilot(*move)
+                self._first(candidate, FIRST * self.race.budget)
+            self._grow()
+            for candidate in self.found:  # what was too dear beside the others, where budget is left
+                self._first(candidate, self._left())
+            self._grow()
             self._score_finalists()
             self._fill_curves()
         except KeyboardInterrupt:
@@ -151,13 +154,20 @@ class _Racing:
             told = f"--minutes: {have} is too little for any pilot, the smallest takes about {need}"
             raise UserError(told, f"give at least {minutes}", zh)
 
-    def _first(self, candidate: Candidate) -> None:
+    def _first(self, candidate: Candidate, most: float) -> None:
         """A candidate's first pilot, or what keeps it from one."""
+        if self._pilot_of(candidate) or self.race.standing(candidate.name).state == "failed":
+            return
         size = self._sizes(candidate)[0]
-        if candidate.name == FLOOR or self._foretold(candidate, size) <= self._left():
+        if candidate.name == FLOOR or self._foretold(candidate, size) <= min(most, self._left()):
             self._pilot(candidate, size)
         else:
             self._stand(candidate.name, state="raced", why=self._too_dear(candidate, size))
+
+    def _grow(self) -> None:
+        """Larger pilots, until none can be paid."""
+        while (move := self._next()) is not None:
+            self._pilot(*move)
 
     def _next(self) -> tuple[Candidate, Size] | None:
         """The next pilot: of the candidate that could still score highest, of those that can be paid."""
@@ -353,8 +363,23 @@ class _Racing:
         goal = None if target is None else sign * target
         scale = span(self.metric, self.data.test)
         choice = choose(values, costs, FLOOR, self.options.margin, goal, gains, scale=scale, sign=sign)
+        choice = self._without_early_winner(choice)
         self._change(pairs=compare(values, choice.best), choice=choice, status="done")
         self._show()
+
+    def _without_early_winner(self, choice: Choice) -> Choice:
+        """No winner while one that was run on a part only could still reach it, or was not run at all for its price."""
+        if not choice.winner:
+            return choice
+        low = self._ends(self.race.standing(choice.winner))[0]
+        open_ = [
+            s.name for s in self.race.standings if s.state == "raced" and (not s.at_full or self._ends(s)[1] > low)
+        ]
+        if not open_:
+            return choice
+        named = {lang: say("race.and", lang).join(method_name(name, lang) for name in open_) for lang in LANGUAGES}
+        more = text("race.still_open", names=named)
+        return replace(choice, winner="", why={lang: f"{choice.why[lang]} {more[lang]}".strip() for lang in LANGUAGES})
 
     def _sign(self) -> int:
         """-1 where the metric is an error, and values are turned for comparing them."""
