@@ -7,6 +7,11 @@ candidate, too few to fit three numbers, so none is fitted: many curves are draw
 anchored at the largest pilot within its interval, and each counts by how well it meets the other pilots within theirs.
 Beyond the largest pilot a curve may bend (`BEND`), and a run lies off its curve (`STRAY`).
 
+The prior was set on published curves (`knowledge/curves.csv`). There the 95 % interval holds what two and four times
+as many rows come to in 97 of 100 cases of fine-tuning and in 94 of in-context learning; on curves learnt on other data
+in 97 to 100 of 100, but only in 76 for words on ten classes, where the error halves with every doubling. It is wide:
+about as wide as the error at the largest pilot. See `tests/benchmarks/prove/curves.py`.
+
 Covered: the score at more rows, what more rows would add, each with a 95 % interval, and that in words. Not covered:
 published curves (`advisor.curves`), methods that learn nothing from labels, errors that rise again with more rows.
 """
