@@ -43,6 +43,7 @@ Examples:
 @click.option(
     "--margin", type=float, default=0.02, show_default=True, help="What a cheaper one may lie below the best."
 )
+@click.option("--metric", metavar="NAME", help="What decides (default: by the task, e.g. accuracy), e.g. macro_f1.")
 @click.option("--minutes", type=float, help="Budget (default: a fifth of what all candidates would take to the end).")
 @click.option("--seed", type=int, default=0, help="Seed of the split and of every random choice (default 0).")
 @click.option("--max-cost", type=float, metavar="USD", help="The most an endpoint's model may cost a candidate.")
@@ -54,6 +55,7 @@ def command(
     until: float | None,
     target: float | None,
     margin: float,
+    metric: str | None,
     minutes: float | None,
     seed: int,
     max_cost: float | None,
@@ -68,7 +70,7 @@ def command(
     interruption: it goes on where it was. The report then shows the decision before and after.
     """
     tongue = language(lang)
-    _check(margin, target, until, minutes)
+    _check(margin, target, until, minutes, metric)
     folder, decision = _decision(run, Inputs(columns=parse_columns(columns), **given), tongue)
     if until is not None:
         from advisor.prove.until import run_until
@@ -78,12 +80,13 @@ def command(
         return
     from advisor.prove.race import Options
 
-    options = Options(margin, _target(target, decision), 60 * minutes if minutes else None, seed)
+    wanted = target if metric else _target(target, decision)  # what was said before was of the task's own metric
+    options = Options(margin, wanted, 60 * minutes if minutes else None, seed, metric or "")
     found = _race(folder, decision, options, parse_limits((), max_cost), tongue)
     _finish(folder, decision, found, tongue, as_json)
 
 
-def _check(margin: float, target: float | None, until: float | None, minutes: float | None) -> None:
+def _check(margin: float, target: float | None, until: float | None, minutes: float | None, metric: str | None) -> None:
     """Raise `UserError` with every value that makes no sense."""
     problems = []
     if not 0 <= margin < 1:
@@ -96,6 +99,10 @@ def _check(margin: float, target: float | None, until: float | None, minutes: fl
     if minutes is not None and minutes <= 0:
         zh = Problem(f"--minutes：应大于 0，收到 {minutes:g}", "例如 --minutes 20")
         problems.append(Problem(f"--minutes: must be above 0, got {minutes:g}", "e.g. --minutes 20", zh))
+    if until is not None and metric:
+        zh = Problem("--until 不能与 --metric 同用：阶梯按任务自身的指标评分", "去掉其中一个")
+        told = "--metric does not go with --until: the ladder is scored by the task's own metric"
+        problems.append(Problem(told, "leave one of them out", zh))
     if problems:
         raise UserError.of(problems)
 

@@ -102,11 +102,18 @@ def foretold_pilot(candidate: Candidate, size: Size) -> float:
 
 
 def run_pilot(
-    candidate: Candidate, size: Size, place: Path, price: Price, earlier: Pilot | None, report: Reporter = silent
+    candidate: Candidate,
+    size: Size,
+    place: Path,
+    price: Price,
+    earlier: Pilot | None,
+    report: Reporter = silent,
+    metric: str = "",
 ) -> Pilot:
     """Run it in `place`, the race's folder, where it goes on from what was done. A crash is recorded, not raised.
 
-    `earlier`: the pilot of the same folder that was scored on fewer rows, if there is one.
+    `earlier`: the pilot of the same folder that was scored on fewer rows, if there is one. `metric`: what it is scored
+    by, where not by the run's own.
     Raises `KeyboardInterrupt`, with the work kept.
     """
     name = f"{candidate.name.replace('@', '-')}/{size.folder}"
@@ -125,7 +132,7 @@ def run_pilot(
         return replace(pilot, error=" ".join(f"{type(error).__name__}: {error}".split()))
     finally:
         (folder / BEGUN).unlink(missing_ok=True)
-    return _told(pilot, result, meter.joules, price, earlier)
+    return _told(replace(pilot, metric=metric or result.metric), result, meter.joules, price, earlier)
 
 
 def _deaths(folder: Path) -> int:
@@ -150,7 +157,7 @@ def _told(pilot: Pilot, result: Result, joules: float | None, price: Price, earl
     seconds = {name: round(spent + before.get(name, 0.0), 2) for name, spent in result.seconds.items()}
     spent = [one for one in (joules, earlier.joules if earlier else None) if one is not None]
     memory = [one for one in (result.peak_memory_mb, earlier.peak_memory_mb if earlier else None) if one]
-    pilot = replace(pilot, scored=result.rows["test"], metric=result.metric, score=result.scores[result.metric])
+    pilot = replace(pilot, scored=result.rows["test"], score=result.scores[pilot.metric])
     return replace(
         pilot,
         seconds=seconds,

@@ -52,12 +52,14 @@ Shown = Callable[[Race, str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How a race is run. `seconds` None: a share of what all candidates would take, see `SHARE`."""
+    """How a race is run. `seconds` None: a share of what all candidates would take, see `SHARE`. `metric`: what decides
+    it, where not the task's own."""
 
     margin: float = MARGIN
     target: float | None = None
     seconds: float | None = None
     seed: int = 0
+    metric: str = ""
 
 
 def race(
@@ -93,7 +95,7 @@ class _Racing:
     ) -> None:
         self.decision, self.folder, self.options = decision, folder, options
         self._report, self._shown = report, shown
-        self.data, self.metric = _load(found[0].plan)
+        self.data, self.metric = _load(found[0].plan, options.metric)
         self.price = _price()
         stamp = _stamp(found, options)
         earlier = read_race(folder)
@@ -253,7 +255,7 @@ class _Racing:
         place = self.folder / FOLDER
         done = self._recorded(candidate, size)
         if done is None:
-            done = run_pilot(candidate, size, place, self.price, earlier, self._report)
+            done = run_pilot(candidate, size, place, self.price, earlier, self._report, self.metric)
         spent = sum(done.seconds.values()) - (sum(earlier.seconds.values()) if earlier else 0.0)
         self._change(pilots=(*self.race.pilots, done), spent=self.race.spent + max(spent, 0.0))
         if done.error:
@@ -456,14 +458,16 @@ def _spec(plan: Plan | Chain) -> Plan:
     return plan if isinstance(plan, Plan) else plan.last.plan
 
 
-def _load(plan: Plan | Chain) -> tuple[Dataset, str]:
-    """The rows, and the metric that decides on them."""
+def _load(plan: Plan | Chain, metric: str) -> tuple[Dataset, str]:
+    """The rows, and the metric that decides on them. Raises `UserError` where `metric` is given and does not fit."""
     from executors.data import load_dataset
-    from executors.metrics import deciding_metric
+    from executors.metrics import check_metric, deciding_metric
 
     one = _spec(plan)
+    if metric:
+        check_metric(one.task, metric)
     data = load_dataset(one.data, one.task, one.seed)
-    return data, deciding_metric(one.task, data.test)
+    return data, metric or deciding_metric(one.task, data.test)
 
 
 def _few(rows: int) -> tuple[Text, ...]:
@@ -475,12 +479,12 @@ def _crashed(pilot: Pilot) -> Text:
 
 
 def _stamp(found: list[Candidate], options: Options) -> str:
-    """What the race depends on: every plan with its files, and the seed. Not the budget: with more it goes on."""
+    """What the race depends on: every plan with its files, seed, metric. Not the budget: with more it goes on."""
     from executors.chain import chain_stamp
     from executors.run import fingerprint
 
     parts = [fingerprint(one.plan) if isinstance(one.plan, Plan) else chain_stamp(one.plan) for one in found]
-    return hashlib.sha256("".join([*parts, str(options.seed)]).encode()).hexdigest()
+    return hashlib.sha256("".join([*parts, str(options.seed), options.metric]).encode()).hexdigest()
 
 
 def _price() -> Price:

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from executors.base import Prediction, Row, Score
-from executors.metrics.classes import class_scores, classification
+from executors.base import Prediction, Problem, Row, Score, UserError, did_you_mean
+from executors.metrics.classes import MACRO, class_scores, classification
 from executors.metrics.intervals import bootstrap, mean_score, wilson
 from executors.metrics.numeric import read_number, regression
 from executors.metrics.overlap import overlap
@@ -29,10 +29,12 @@ __all__ = [
     "HIGHER_IS_BETTER",
     "OVERLAP_TASKS",
     "bootstrap",
+    "check_metric",
     "class_scores",
     "code_tokens",
     "deciding_metric",
     "mean_score",
+    "metrics_of",
     "perplexity",
     "read_number",
     "same_final",
@@ -58,6 +60,26 @@ def deciding_metric(task: str, rows: Sequence[Row]) -> str:
         return "bleu" if any(len(set(row.targets)) > 1 for row in rows) else "f1"
     named = {"classification": "accuracy", "regression": "mae", "translation": "chrf"}
     return named.get(task, "exact_match" if task in EXACT_TASKS else "f1")
+
+
+def metrics_of(task: str) -> tuple[str, ...]:
+    """The metrics that can decide a task: those that answers alone give, a row at a time (`compare.row_values`)."""
+    if task == "classification":
+        return ("accuracy", *MACRO)
+    if task == "regression":
+        return ("mae", "mse", "r2")
+    return ("f1", "exact_match", "contains", *(("bleu", "chrf") if task in OVERLAP_TASKS else ()))
+
+
+def check_metric(task: str, name: str) -> None:
+    """Raise `UserError`, with the metrics that fit, where `name` cannot decide the task."""
+    fit = metrics_of(task)
+    if name in fit:
+        return
+    listed = ", ".join(fit)
+    meant, meant_zh = did_you_mean(name, fit), did_you_mean(name, fit, "zh")
+    zh = Problem(f"--metric：“{name}”不适用于任务 {task}{meant_zh}", f"可用：{listed}")
+    raise UserError(f"--metric: '{name}' does not fit the task {task}{meant}", f"these do: {listed}", zh)
 
 
 def score(task: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[str, dict[str, Score]]:
