@@ -64,7 +64,7 @@ class Foretold:
 def curves() -> list[Figure]:
     """Coverage of the 95 % interval by source, by factor and by number of pilots, and how wide it is."""
     found = [one for known in (*published(), *learnt()) for one in foretell(known)]
-    figures = []
+    figures = [_coverage("all, x2 and x4", [one for one in found if one.factor <= 4], BAR)]
     for source in sorted({one.source for one in found}):
         figures.append(_coverage(f"{source}, x2 and x4", [f for f in found if f.source == source and f.factor <= 4]))
     for factor in FACTORS:
@@ -82,9 +82,10 @@ def curves() -> list[Figure]:
     return figures
 
 
-def _coverage(title: str, found: list[Foretold]) -> Figure:
-    held = wilson(sum(one.holds for one in found), len(found))
-    return Figure(f"curves, {title}: interval holds", held.value, BAR, ">=", held.n, (held.low, held.high), "", COMMAND)
+def _coverage(title: str, found: list[Foretold], bar: float | None = None) -> Figure:
+    """How often the interval held. The bar is for all curves: one source has but a few, of three draws."""
+    held, op = wilson(sum(one.holds for one in found), len(found)), ">=" if bar else ""
+    return Figure(f"curves, {title}: interval holds", held.value, bar, op, held.n, (held.low, held.high), "", COMMAND)
 
 
 def foretell(known: Known) -> Iterator[Foretold]:
