@@ -95,7 +95,7 @@ def racer(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Racer:
         found = [Candidate("baseline", ("baseline",), "floor", plan, 0.1)]
         for name, (skill, seconds) in racers.items():
             params = {"skill": skill, **({"crash": True} if name == crash else {})}
-            mine = replace(plan, executor="slow" if name == "dear" else "skilled", params=params)
+            mine = replace(plan, executor="slow" if seconds >= 500 else "skilled", params=params)
             found.append(Candidate(name, (name,), "viable", mine, seconds))
         monkeypatch.setattr(racing, "candidates", lambda *_: (found, []))
         told = {one.name: one.seconds for one in found}
@@ -138,8 +138,7 @@ def test_the_cheapest_at_the_target_is_taken(racer: Racer) -> None:
 def test_what_is_dear_begins_with_a_share_of_rows_and_answers(racer: Racer) -> None:
     found = racer({"cheap": (0.5, 1.0), "dear": (1.0, 900.0)}, Options(seconds=100_000.0))
     rows = [(p.rows, p.scored) for p in found.pilots if p.candidate == "dear"]
-    assert rows[:2] == [(32, 48), (100, 128)]
-    assert rows[-1] == (400, 400)
+    assert rows == [(100, 96), (400, 400)]
 
 
 def test_one_that_cannot_reach_the_leader_is_stopped_and_the_saving_said(racer: Racer) -> None:
@@ -266,4 +265,11 @@ def test_what_no_share_makes_cheaper_begins_with_fewer_answers() -> None:
     plan = Plan("baseline", "classification", DataSpec("x.csv"))
     candidate = Candidate("baseline", ("baseline",), "floor", plan, 1.0)
     assert [(s.rows, s.share, s.scored) for s in sizes(candidate, 500, 300)] == [
-        (500, 1.0, 48), (500, 1.0, 128), (500, 1.0, 300)]  # fmt: skip
+        (500, 1.0, 48), (500, 1.0, 96), (500, 1.0, 300)]  # fmt: skip
+
+
+def test_the_smallest_pilot_has_rows_enough_to_learn_from() -> None:
+    plan = Plan("peft", "classification", DataSpec("x.csv"))
+    candidate = Candidate("peft", ("peft",), "viable", plan, 1.0)
+    assert [(s.rows, s.share) for s in sizes(candidate, 1600, 300)] == [(100, 1 / 16), (400, 1 / 4), (1600, 1.0)]
+    assert [(s.rows, s.share) for s in sizes(candidate, 64, 300)] == [(32, 1 / 4), (64, 1.0)]

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 TIMED = 21  # held-out rows answered one at a time, the first of which is not counted
 LEAST_ROWS = 32  # of the training side that a pilot learns from, where there are as many
 LEAST_STEPS = 10  # of a pilot of a training
-SHARES = (1 / 16, 1 / 4, 1.0)  # of the work; each is four times the one before, as in Hyperband (Li et al., 2018)
-SCORED = (48, 128, 1_000_000)  # held-out rows, at most, that a pilot of each share is scored on
+LEVELS = ((1 / 16, 48), (1 / 4, 96))  # share of the work, held-out rows scored at most; each share is four times the
+# one before, as in Hyperband (Li et al., 2018); a full run and all held-out rows come after
 UNTOLD: Mapping[str, Any] = {"compare": 0, "forgetting": False}  # what a full training looks at and no score rests on
 CRASH = "crash.txt"
 BEGUN = "begun"  # how often a pilot was begun and not ended: a process that is killed leaves no other word
@@ -51,13 +51,17 @@ class Size:
 
 
 def sizes(candidate: Candidate, train: int, test: int) -> list[Size]:
-    """The pilots of a candidate, smallest first. What no share of the rows makes cheaper begins with fewer answers."""
+    """The pilots of a candidate, smallest first, a full run last.
+
+    A share that leaves fewer than `LEAST_ROWS` rows is left out, but for the largest. What no share of the rows makes
+    cheaper begins with fewer answers.
+    """
+    full = Size(train, 1.0, test)
     if not scales(candidate.plan):
-        return list(dict.fromkeys(Size(train, 1.0, min(test, scored)) for scored in SCORED))
-    return [
-        Size(train if share >= 1 else min(train, max(round(share * train), LEAST_ROWS)), share, min(test, scored))
-        for share, scored in zip(SHARES, SCORED, strict=True)
-    ]
+        return list(dict.fromkeys([*(Size(train, 1.0, min(test, scored)) for _, scored in LEVELS), full]))
+    telling = [level for level in LEVELS if level[0] * train >= LEAST_ROWS] or [LEVELS[-1]]
+    rows = [min(train, max(round(share * train), LEAST_ROWS)) for share, _ in telling]
+    return [*(Size(n, share, min(test, scored)) for n, (share, scored) in zip(rows, telling, strict=True)), full]
 
 
 def scales(plan: Plan | Chain) -> bool:

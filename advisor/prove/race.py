@@ -37,10 +37,13 @@ if TYPE_CHECKING:
     from executors.data import Dataset
 
 SHARE = 0.25  # of what all candidates would take to the end: the budget where none is given
-FIRST = 0.3  # of the budget that a first pilot may take, while there are others to run
+FIRST = 0.6  # of the budget that a first pilot may take, while there are others to run
 LEAST_SECONDS = 60.0  # of such a budget
 CHEAP = 0.03  # of what all would take: who takes no more runs to the end at once
 QUICK = 15.0  # seconds, likewise
+NO_PILOT = 0.5  # of a full run's time: what takes more of it is run in full
+CURVE = 0.05  # of the budget: what a pilot may take that only tells of the curve
+LEAST_CURVE = 8  # rows that it learns from
 MARGIN = 0.02  # of the metric: what a cheaper candidate may lie below the best
 REQUESTS = 1000  # a day, where that is not known
 DAYS = 30  # over whose requests the cost of building is shared
@@ -224,14 +227,15 @@ class _Racing:
                 self._pilot(candidate, size, done, state=standing.state, why=standing.why)
 
     def _fill_curves(self) -> None:
-        """Cheap pilots on a part of the rows, where a candidate that learns has been run on all of them only."""
+        """Cheap pilots on a part of the rows, of candidates that learn and have been run on all of them only."""
         for candidate in self.found:
             standing = self.race.standing(candidate.name)
             if standing.state != "finished" or candidate.name == FLOOR or not learning.learns(candidate.methods):
                 continue
             for share in (1 / 4, 1 / 2):
                 size = Size(round(share * self.race.train), share, self.race.test)
-                if size.rows >= 8 and self._foretold(candidate, size) <= min(self._left(), self._cheap()):
+                most = min(self._left(), CURVE * self.race.budget)
+                if size.rows >= LEAST_CURVE and self._foretold(candidate, size) <= most:
                     self._pilot(candidate, size, beside=True)
 
     # -- one pilot -------------------------------------------------------------------------------------
@@ -291,9 +295,12 @@ class _Racing:
     # -- time and money --------------------------------------------------------------------------------
 
     def _sizes(self, candidate: Candidate) -> list[Size]:
-        """A candidate's pilots; only the last where a full run costs little beside all others."""
-        all_ = sizes(candidate, self.race.train, self.race.test)
-        return all_[-1:] if candidate.seconds <= self._cheap() else all_
+        """A candidate's pilots that cost less than a full run; only that where it costs little beside all others."""
+        *parts, full = sizes(candidate, self.race.train, self.race.test)
+        if candidate.seconds <= self._cheap():
+            return [full]
+        most = NO_PILOT * self._estimate(candidate, full)
+        return [*(size for size in parts if self._estimate(candidate, size) <= most), full]
 
     def _cheap(self) -> float:
         return max(QUICK, CHEAP * sum(one.seconds for one in self.found))
