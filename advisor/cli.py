@@ -26,6 +26,7 @@ COMMANDS = {  # name -> what it does; the module is advisor/commands/<name>.py (
     "quote": "Say what each method needs in memory, time and money.",
     "run": "Execute the recommended method and score it on held-out rows.",
     "prove": "Race the viable methods on held-out rows, and revise the recommendation.",
+    "judge": "Let a language model grade a run's answers, and measure it against people.",
     "predict": "Use what a run has built.",
     "chat": "Ask a run one question after another, each answer with its sources.",
     "index": "Index a folder of documents and keep the index fresh; prove that it is.",

@@ -50,13 +50,13 @@ def render(folder: Path, kind: str, lang: str) -> str:
     from advisor.report.search import read_search
     from advisor.report.training import read_training
     from advisor.report.triage import read_triage
+    from executors.judging import read_judged
     from executors.run import read_result
 
     result, floor = read_result(folder), read_result(folder / "floor")
     records = read_search(folder), read_triage(folder), read_chain_record(folder), read_training(folder, result)
-    return report.render(
-        load_decision(folder), result, floor, kind, lang, *records, read_proved(folder), read_climb(folder)
-    )
+    measured = read_proved(folder), read_climb(folder), read_judged(folder)
+    return report.render(load_decision(folder), result, floor, kind, lang, *records, *measured)
 
 
 def write_reports(folder: Path, lang: str) -> Path:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from advisor.prove.until import Climb
     from advisor.report.prove import Proved
     from advisor.report.training import Training
+    from executors.judging import JudgeRecord
 
 HERE = Path(__file__).parent
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
@@ -37,13 +38,15 @@ def render(
     training: Training | None = None,
     proved: Proved | None = None,
     climb: Climb | None = None,
+    judged: JudgeRecord | None = None,
 ) -> str:
     """The report as ``md``, ``html`` (one file, nothing fetched, no script) or ``json`` (the records themselves).
 
     `search` is the record of a search (see `search.read_search`), `triage` what was found of wrong answers
     (`triage.read_triage`), `chain` the stages of a chain and what each brings (`executors.chain.read_record`),
     `training` how a training went (`training.read_training`), `proved` what a race came to (`prove.read_proved`),
-    `climb` how the ladder was climbed (`advisor.prove.until.read_climb`).
+    `climb` how the ladder was climbed (`advisor.prove.until.read_climb`), `judged` what a
+    judge says of the answers (`executors.judging.read_judged`).
     """
     if format == "json":
         records = {"decision": to_dict(decision), "result": to_dict(result), "floor": to_dict(floor)}
@@ -53,10 +56,11 @@ def render(
         records |= {"training": to_dict(training)} if training else {}
         records |= {"proved": to_dict(proved)} if proved else {}
         records |= {"climb": to_dict(climb)} if climb else {}
+        records |= {"judged": to_dict(judged)} if judged else {}
         return json.dumps(records, ensure_ascii=False, indent=2) + "\n"
     from advisor.report.page import make_page
 
-    page = make_page(decision, result, floor, lang, search, triage, chain, training, proved, climb)
+    page = make_page(decision, result, floor, lang, search, triage, chain, training, proved, climb, judged)
     template = _environment(format == "html").get_template(f"page.{format}")
     style = _style() if format == "html" else ""
     text = template.render(page=page, style=style).strip() + "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import executors
 from advisor import formats, words
@@ -17,6 +17,7 @@ from advisor.report import (
     climbed,
     curves,
     failing,
+    judged,
     learning,
     prove,
     quadrants,
@@ -43,6 +44,9 @@ from advisor.texts import say
 from executors import EXECUTORS
 from executors.base import Result, Score, Text, to_dict
 
+if TYPE_CHECKING:
+    from executors.judging import JudgeRecord
+
 
 def make_page(
     decision: Decision,
@@ -55,6 +59,7 @@ def make_page(
     trained: training.Training | None = None,
     proved: prove.Proved | None = None,
     climb: Climb | None = None,
+    judgement: JudgeRecord | None = None,
 ) -> Page:
     """Everything the report says, in reading order; sections with nothing in them are left out."""
     builders = (
@@ -64,6 +69,7 @@ def make_page(
         ("learnt", lambda: learning.section(proved.race if proved else None, lang)),
         ("failing", lambda: failing.section(proved.failures if proved else None, lang)),
         ("measured", lambda: _measured(result, floor, lang)),
+        ("judged", lambda: judged.section(judgement, decision.run, lang)),
         ("chain", lambda: chain.section(stages, lang)),
         ("triage", lambda: triage.section(triaged, lang)),
         ("training", lambda: training.section(trained, lang)),
