@@ -239,6 +239,21 @@ def test_perfect_agreement_on_few_labels_is_not_held_for_certain() -> None:
     assert (few.kappa.value, many.kappa.value) == (1.0, 1.0)
     assert few.kappa.low < BOUND < many.kappa.low
     assert (few.strength, many.strength) == ("unsure", "enough")
+    ten = agree(["1", "2", "3", "4", "5"] * 2, ["1", "2", "3", "4", "5"] * 2, "rubric").kappa
+    assert ten
+    assert ten.low == pytest.approx(10 / (10 + 1.96**2), abs=0.001)  # as Wilson's of ten of ten
+
+
+def test_the_interval_of_few_labels_holds_the_true_agreement() -> None:
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(120):
+        people = rng.integers(1, 6, 30)
+        judged = np.where(rng.random(30) < 0.15, rng.integers(1, 6, 30), people)  # so kappa is 0.85
+        found = agree([str(n) for n in judged], [str(n) for n in people], "rubric").kappa
+        assert found
+        held += found.low <= 0.85 <= found.high
+    assert held / 120 >= 0.9
 
 
 def test_labels_that_are_all_alike_tell_nothing() -> None:

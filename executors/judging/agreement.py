@@ -52,13 +52,15 @@ def agree(judged: Sequence[str], labelled: Sequence[str], form: str) -> Agreemen
 
 
 def _score(codes: Floats, statistic: Callable[[Floats], Floats]) -> Score:
-    """A statistic with its bootstrap interval. Where all pairs agree, and no resample could differ, its lower end is
-    Wilson's: had that share agreed, and the others by chance, so much would be left."""
+    """A statistic with its bootstrap interval, whose lower end is drawn in as if Z² more pairs agreed by chance alone.
+
+    Percentiles of few labels know nothing of the rare large disagreement that is not among them: of 300 made-up samples
+    of 30 grades they held the true kappa of .85 in 83 %, and in 95 % so drawn in (of 15 to 100 labels and other
+    kappas in 91 % or more). Where all pairs agree the lower end is Wilson's.
+    """
     value, n = float(statistic(codes[None])[0]), len(codes)
     low, high = bootstrap(codes, statistic)
-    if (codes[:, 0] == codes[:, 1]).all():
-        low = wilson(n, n).low
-    return Score(value, min(value, low), max(value, high), n)
+    return Score(value, min(value, low, low * wilson(n, n).low), max(value, high), n)
 
 
 def _kappa(codes: Floats, weights: Floats) -> Floats:
