@@ -46,6 +46,16 @@ def test_a_metric_that_does_not_fit_is_refused_with_those_that_do(task: str, met
     assert all(name in caught.value.hint for name in metrics_of(task))
 
 
+def test_a_figure_of_the_whole_of_rows_that_are_all_right_is_not_held_for_certain() -> None:
+    perfect = [Prediction(row.target) for row in ROWS]
+    scores = score("classification", ROWS, perfect)[1]
+    assert scores["macro_f1"] == scores["accuracy"]  # else a race stops every other candidate below a 1.000 at least
+    assert scores["macro_f1"].low == pytest.approx(6 / (6 + 1.96**2), abs=0.001)
+    longer = [Row(str(n), Input("t"), ("word " * n + "end",)) for n in range(6)]
+    chrf = score("translation", longer, [Prediction(row.target) for row in longer])[1]["chrf"]
+    assert (chrf.value, chrf.low) == (pytest.approx(1.0), pytest.approx(scores["accuracy"].low))
+
+
 def test_a_race_is_decided_by_the_metric_that_was_asked_for(racer: Racer) -> None:  # noqa: F811
     field = {"good": (0.8, 1.0), "poor": (0.4, 1.0)}
     found = racer(field, Options(seconds=1000.0, metric="macro_precision"))

@@ -76,7 +76,7 @@ def _macro(pairs: Sequence[tuple[str, str]]) -> dict[str, Score]:
             cells[2, n, classes[text]] = 1
     observed = np.array([list(counts.values())], dtype=float)
     values = _averages(observed, cells)[:, 0]
-    if len(counts) == 1:  # nothing to resample, see `intervals.mean_score`
+    if len(counts) == 1 or all(target == text for target, text in counts):  # no spread, see `intervals.mean_score`
         bounds = [wilson(value * len(pairs), len(pairs)) for value in values]
         low, high = np.array([b.low for b in bounds]), np.array([b.high for b in bounds])
     else:

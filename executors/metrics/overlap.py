@@ -84,6 +84,8 @@ def _scored(metric: Metric, answers: Sequence[str], targets: Sequence[Sequence[s
         taken = rng.multinomial(n, np.full(n, 1 / n), BLOCK)  # how often a resample has each row
         found += [of(total) for total in taken @ counts]
     low, high = (float(end) for end in np.percentile(found, (2.5, 97.5)))
+    if low == high:  # every answer is the target, whatever is resampled
+        return wilson(value * n, n)
     return Score(value, min(value, low), max(value, high), n)
 
 
