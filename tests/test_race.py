@@ -12,9 +12,9 @@ import pytest
 
 import executors
 from advisor.decision import Inputs, decide
-from advisor.facts import Facts
+from advisor.facts import Fact, Facts
 from advisor.prove import race as racing
-from advisor.prove.candidates import Candidate
+from advisor.prove.candidates import Candidate, waiting_for_labels
 from advisor.prove.pilots import Size, shrink, sizes
 from advisor.prove.race import Options, race
 from advisor.prove.records import FILE, FOLDER, Race, race_of, read_race
@@ -250,6 +250,18 @@ def test_a_damaged_record_is_refused_with_what_to_do(workdir: Path) -> None:
     with pytest.raises(UserError, match="cannot be read") as told:
         read_race(workdir / "r")
     assert "advisor prove r" in told.value.hint
+
+
+def test_methods_that_only_wait_for_labels_take_part_and_those_ruled_out_do_not() -> None:
+    known = {"task": "classification", "classes": 77, "labelled_examples": 385, "weights_access": True}
+
+    def waiting(budget: str) -> frozenset[str]:
+        facts = (Fact(name, value, "asked") for name, value in {**known, "training_budget": budget}.items())
+        return waiting_for_labels(decide(Facts().with_(*facts), run="r"))
+
+    assert {"probe", "small_encoder"} <= waiting("small")
+    assert "rag" not in waiting("small")
+    assert not {"probe", "small_encoder"} & waiting("none")
 
 
 def test_a_pilot_of_a_training_takes_a_share_of_rows_and_steps_and_looks_at_nothing_else() -> None:

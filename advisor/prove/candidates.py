@@ -1,8 +1,9 @@
 """Who takes part in a race: the floor, plain prompting, and every method that the facts allow, as plans to the end.
 
-Covered: the viable methods of a decision, recommended hybrids, and the reader tuned on what was retrieved where both
-its parts are viable; the probe also on the language model's own layers. A method that cannot be run on these inputs is
-listed with the reason. Not covered: other forms of one method (`advisor run --set variant=…` tries those).
+Covered: the viable methods of a decision, those that only wait for more labels (how many are enough is what a race can
+measure), recommended hybrids, and the reader tuned on what was retrieved where both its parts take part; the probe also
+on the language model's own layers. A method that cannot be run on these inputs is listed with the reason.
+Not covered: other forms of one method (`advisor run --set variant=…` tries those).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import executors
-from advisor.cards import METHODS
+from advisor.cards import METHODS, load_cards
 from advisor.decision import Decision, Inputs
 from advisor.estimate import estimate_plan
+from advisor.facts import Assuming, Facts
 from advisor.plan import make_plan, stages_of
 from advisor.profile.machine import measure_machine, measure_tflops
 from advisor.prove.records import Standing
@@ -30,6 +32,7 @@ FLOOR = "baseline"
 LAYERS = "probe@layers"  # the probe on the language model's layers
 TUNED_READER = ("rag", "peft")
 OPEN = ("recommended", "viable")
+MEASURABLE = frozenset({"labels"})  # needs of a card whose bound is a rule of thumb that held-out rows can check
 
 
 @dataclass(frozen=True)
@@ -99,17 +102,28 @@ def _stages(plan: Plan | Chain) -> Iterable[Plan]:
 def _entries(decision: Decision) -> Iterable[tuple[str, tuple[str, ...], str]]:
     """Name, methods and verdict of all that could take part."""
     verdicts = {ranked.method: str(ranked.verdict) for ranked in decision.ranking}
-    allowed = [method for method in METHODS if verdicts.get(method) in OPEN and method in executors.EXECUTORS]
+    waiting = waiting_for_labels(decision)
+    allowed = [m for m in METHODS if m in executors.EXECUTORS and (verdicts.get(m) in OPEN or m in waiting)]
     parts = stages_of(decision)
     for method in dict.fromkeys(("prompt", *allowed)):
-        alone = "viable" if len(parts) > 1 or method not in parts else "recommended"
+        alone = "recommended" if parts == (method,) else "not_yet" if method in waiting else "viable"
         yield method, (method,), alone
         if method == "probe" and decision.facts["task"].value in executors.method("probe").tasks:
-            yield LAYERS, (method,), "viable"
+            yield LAYERS, (method,), "not_yet" if method in waiting else "viable"
     hybrids = [parts] if len(parts) > 1 else []
     hybrids += [TUNED_READER] if set(TUNED_READER) <= {*allowed} and set(parts) != {*TUNED_READER} else []
     for methods in hybrids:
         yield "+".join(methods), methods, "recommended" if methods == parts else "viable"
+
+
+def waiting_for_labels(decision: Decision) -> frozenset[str]:
+    """The methods that lack nothing but labels."""
+    facts = Facts(decision.facts)
+    view = Assuming(facts.believed(), presumed=facts.presumed())
+    lacking = {
+        name: {need.id for need in card.needs if need.that.holds(view) is False} for name, card in load_cards().items()
+    }
+    return frozenset(name for name, needs in lacking.items() if needs and needs <= MEASURABLE)
 
 
 def _floor(decision: Decision, inputs: Inputs, seed: int) -> Candidate:

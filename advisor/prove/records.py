@@ -55,7 +55,7 @@ class Standing:
 
     name: str
     methods: tuple[str, ...]
-    verdict: str  # recommended | viable | floor
+    verdict: str  # recommended | viable | not_yet (it waits for labels) | floor
     state: State = "waiting"
     pilot: Pilot | None = None  # the latest that was scored
     at_full: Score | None = None
