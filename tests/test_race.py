@@ -14,12 +14,13 @@ import executors
 from advisor.decision import Inputs, decide
 from advisor.facts import Fact, Facts
 from advisor.prove import race as racing
-from advisor.prove.candidates import Candidate, waiting_for_labels
+from advisor.prove.candidates import Candidate, too_long, waiting_for_labels
 from advisor.prove.pilots import Size, shrink, sizes
 from advisor.prove.race import Options, race
 from advisor.prove.records import FILE, FOLDER, Race, race_of, read_race
 from executors.base import DataSpec, Input, Job, Plan, Prediction, Problem, Reporter, UserError, silent, to_dict
 from tests import fakes
+from tests.conftest import DEMO
 from tests.fakes import FirstWordExecutor, FirstWordPredictor
 
 BUILT: list[tuple[float, int]] = []  # the skill and rows of every training
@@ -262,6 +263,12 @@ def test_methods_that_only_wait_for_labels_take_part_and_those_ruled_out_do_not(
     assert {"probe", "small_encoder"} <= waiting("small")
     assert "rag" not in waiting("small")
     assert not {"probe", "small_encoder"} & waiting("none")
+
+
+def test_documents_beyond_the_models_window_are_not_raced_whole() -> None:
+    plan = Plan("long_context", "question_answering", DataSpec("x.csv"), docs=str(DEMO / "handbook"))
+    assert "smollm2-135m-instruct has room for 8,192" in too_long(plan)[0].message
+    assert too_long(replace(plan, executor="rag")) == []
 
 
 def test_a_pilot_of_a_training_takes_a_share_of_rows_and_steps_and_looks_at_nothing_else() -> None:

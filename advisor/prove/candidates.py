@@ -20,10 +20,12 @@ from advisor.decision import Decision, Inputs
 from advisor.estimate import estimate_plan
 from advisor.facts import Assuming, Facts
 from advisor.plan import make_plan, stages_of
+from advisor.profile.documents import measure_documents
 from advisor.profile.machine import measure_machine, measure_tflops
+from advisor.profile.model import measure_model
 from advisor.prove.records import Standing
 from advisor.texts import LANGUAGES, text
-from executors.base import Plan, UserError
+from executors.base import Plan, Problem, UserError
 
 if TYPE_CHECKING:
     from executors.chain import Chain
@@ -141,10 +143,21 @@ def _plan(
         return _chain(decision, inputs, methods, endpoint, seed)
     settings = {"model": "language"} if name == LAYERS else {}
     plan = dataclasses.replace(make_plan(decision, inputs, methods[0], settings, endpoint), seed=seed)
-    problems = check_plan(plan)
+    problems = check_plan(plan) or too_long(plan)
     if problems:
         raise UserError.of(problems)
     return plan
+
+
+def too_long(plan: Plan) -> list[Problem]:
+    """That documents read whole are foretold to fill the model's window: the run would count them, and refuse."""
+    if plan.executor != "long_context" or not plan.docs:
+        return []
+    tokens, window = measure_documents(plan.docs).tokens, measure_model(plan.model).window
+    if not window or tokens < window:
+        return []
+    told = text("race.too_long", tokens=f"{tokens:,}", window=f"{window:,}", model=plan.model)
+    return [Problem(told["en"], "", Problem(told["zh"]))]
 
 
 def _chain(

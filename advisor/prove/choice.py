@@ -229,7 +229,7 @@ def _standing(given: Field, best: str, winner: str, pairs: Sequence[Paired]) -> 
     if winner:
         return text("choice.winner", best=_name(best))
     open_ = [pair for pair in pairs if not pair.told_apart] or list(pairs)
-    others = {lang: _listed([method_name(pair.other, lang) for pair in open_], lang) for lang in LANGUAGES}
+    others = {lang: listed([method_name(pair.other, lang) for pair in open_], lang) for lang in LANGUAGES}
     needed = [pair.rows_needed for pair in open_ if pair.rows_needed]
     if not needed:
         return text("choice.no_winner_equal", best=_name(best), others=others, n=given.n)
@@ -237,7 +237,8 @@ def _standing(given: Field, best: str, winner: str, pairs: Sequence[Paired]) -> 
     return text("choice.no_winner", best=_name(best), others=others, n=given.n, needed=shown)
 
 
-def _listed(names: Sequence[str], lang: str) -> str:
+def listed(names: Sequence[str], lang: str) -> str:
+    """Names as a sentence has them: one, two and three."""
     return say("choice.between", lang).join([*names[:-2], say("choice.and", lang).join(names[-2:])])
 
 

@@ -22,10 +22,10 @@ from advisor import formats
 from advisor.decision import Decision, Inputs
 from advisor.prove import learning
 from advisor.prove.candidates import FLOOR, Candidate, candidates, in_order
-from advisor.prove.choice import choose, compare
+from advisor.prove.choice import choose, compare, listed
 from advisor.prove.pilots import Price, Size, foretold_pilot, run_pilot, sizes
 from advisor.prove.records import FILE, FOLDER, Choice, Pilot, Race, Standing, read_race
-from advisor.texts import LANGUAGES, say, text
+from advisor.texts import LANGUAGES, text
 from advisor.words import method_name
 from executors.base import Plan, Problem, Reporter, Text, UserError, silent, write_json
 
@@ -386,7 +386,7 @@ class _Racing:
         ]
         if not open_:
             return choice
-        named = {lang: say("race.and", lang).join(method_name(name, lang) for name in open_) for lang in LANGUAGES}
+        named = {lang: listed([method_name(name, lang) for name in open_], lang) for lang in LANGUAGES}
         more = text("race.still_open", names=named)
         return replace(choice, winner="", why={lang: f"{choice.why[lang]} {more[lang]}".strip() for lang in LANGUAGES})
 
