@@ -38,6 +38,7 @@ def run_prove() -> list[Figure]:
 def table() -> list[Figure]:
     """Every data set beside its oracle, as far as it was run."""
     cases = [taken.case_of(name) for name in SETS]
+    taken.keep(cases)
     lines = [HEAD, *(_line(case) for case in cases if case.runs)]
     (OUT / "regret.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines), flush=True)
@@ -76,8 +77,8 @@ def _of_sets(cases: Sequence[Case], how: str, chosen: Callable[[Case], str], bar
         gap = taken.difference(case, chosen(case))
         name = f"{case.name}: regret after {how}, {chosen(case)} for {case.best.name}"
         op = "<=" if bar is not None else ""
-        interval = (gap.low, gap.high)
-        found.append(Figure(name, case.regret(chosen(case)), bar, op, gap.n, interval, command=f"{COMMAND}table"))
+        n, interval = (gap.n, (gap.low, gap.high)) if gap else (1, None)
+        found.append(Figure(name, case.regret(chosen(case)), bar, op, n, interval, command=f"{COMMAND}table"))
     return found
 
 

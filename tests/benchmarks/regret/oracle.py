@@ -6,13 +6,15 @@
 
 Each run is a folder of `tests/benchmarks/out/runs/regret/<set>/`, goes on where it was broken off, and leaves
 `cost.json`: CPU seconds, of this process and those it started, without loading the libraries. Weights that were trained
-are deleted once they have answered.
+are deleted once they have answered. What a run scored is kept in `measured.json`, beside this file, too: a plan that
+stands there, with the same rows, is not run again on another machine; delete its line to run it.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import shutil
 import subprocess
@@ -32,7 +34,7 @@ from advisor.decision import Decision
 from advisor.plan import choose_method, make_plan, stages_of
 from advisor.profile import measure
 from advisor.prove.candidates import FLOOR, LAYERS, TUNED_READER, foretold
-from executors.base import Event, Plan, Reporter, Result, UserError, write_json
+from executors.base import Event, Plan, Reporter, Result, UserError, to_dict, write_json
 from executors.chain import Chain, chain_stamp, check_chain, run_chain
 from executors.run import check_plan, fingerprint, read_result, run_plan
 from tests.benchmarks.harness import OUT, ROOT, told
@@ -40,6 +42,7 @@ from tests.benchmarks.regret.sets import SETS, Situation, situation
 
 RUNS = OUT / "runs" / "regret"
 COST = "cost.json"
+MEASURED = Path(__file__).parent / "measured.json"
 EVERY = 20.0  # seconds between two notes of what was spent: what a kill leaves uncounted
 HEAVY = ("torch", "transformers", "peft", "sentence_transformers", "sklearn.linear_model", "faiss")
 WEIGHTS = 20_000_000  # bytes of a file that is deleted once it has answered
@@ -131,11 +134,17 @@ class Entry:
         return found if found.get("stamp") == self.stamp else {}
 
     @property
+    def kept(self) -> Mapping[str, Any]:
+        """What `measured.json` has of it; empty where it has nothing, or of another plan."""
+        found: Mapping[str, Any] = measured().get(self.set, {}).get(self.name, {})
+        return found if self.plan is not None and found.get("plan") == plan_hash(self.plan) else {}
+
+    @property
     def state(self) -> str:
         """refused | done | failed | open. `failed` is a crash, which is tried again when it is asked for by name."""
         if self.plan is None:
             return "refused"
-        return str(self.cost.get("state") or "open")
+        return str(self.cost.get("state") or ("done" if self.kept else "open"))
 
 
 @cache
@@ -151,6 +160,28 @@ def entries(set_name: str) -> list[Entry]:
         except UserError as error:
             found.append(Entry(set_name, name, None, " ".join(error.message.split())))
     return sorted(found, key=lambda one: (one.name != FLOOR, one.seconds))
+
+
+# -- what was measured before --------------------------------------------------------------------------
+
+
+def measured() -> dict[str, dict[str, Any]]:
+    """By set, and in it by run: the plan's hash, scores of both halves, CPU seconds."""
+    return json.loads(MEASURED.read_text(encoding="utf-8")) if MEASURED.is_file() else {}
+
+
+def plan_hash(plan: AnyPlan) -> str:
+    """Of the values of a plan and of what its files hold, and not of where they lie."""
+    stages = [stage.plan for stage in plan.stages] if isinstance(plan, Chain) else [plan]
+    digest = hashlib.sha256()
+    for stage in stages:
+        values = json.dumps(to_dict(dataclasses.replace(stage, reasons={})), sort_keys=True)
+        digest.update(values.replace(str(ROOT), "").encode())
+        for name in filter(None, (stage.data.path, stage.data.test, stage.docs)):
+            for file in sorted(Path(name).rglob("*")) if Path(name).is_dir() else [Path(name)]:
+                if file.is_file():
+                    digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 # -- running -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -31,6 +32,9 @@ from tests.benchmarks.regret.scoring import Run
 from tests.benchmarks.regret.sets import FLOORED, situation
 
 
+RACE = "race"  # what `measured.json` calls it, beside the runs
+
+
 @dataclass(frozen=True)
 class Case:
     """A data set with all that was run on it. `open`: runs of the oracle that are still to be done."""
@@ -43,7 +47,6 @@ class Case:
     proved: str = ""  # empty: not raced
     rule: str = ""
     spent: float = 0.0  # CPU seconds of the race
-    raced: Race | None = None
 
     @property
     def complete(self) -> bool:
@@ -84,6 +87,9 @@ def predictions_of(entry: Entry) -> list[Prediction]:
 
 
 def run_of(entry: Entry) -> Run:
+    """What a run scored, by its answers, or as it was kept."""
+    if entry.cost.get("state") != "done":
+        return Run(entry.name, *(entry.kept[name] for name in ("own", "hidden", "seconds")))
     task, rows, own, hidden = rows_of(entry.set)
     answered = predictions_of(entry)
     halves = [
@@ -96,14 +102,17 @@ def run_of(entry: Entry) -> Run:
     return Run(entry.name, halves[0], halves[1], seconds)
 
 
-def difference(case: Case, chosen: str) -> Score:
-    """Regret on the hidden half with its 95 % interval, of rows paired."""
+def difference(case: Case, chosen: str) -> Score | None:
+    """Regret on the hidden half with its 95 % interval, of rows paired; None where the answers are not at hand."""
     task, rows, _, hidden = rows_of(case.name)
     found = {entry.name: entry for entry in entries(case.name)}
+    two = [found[run] for run in (case.best.name, scoring.taken(case.runs, chosen, FLOOR).name)]
+    if not all(entry.cost.get("state") == "done" for entry in two):
+        return None
     metric = deciding_metric(task, rows)
     values = []
-    for run in (case.best.name, scoring.taken(case.runs, chosen, FLOOR).name):
-        answered = predictions_of(found[run])
+    for entry in two:
+        answered = predictions_of(entry)
         part = row_values(task, metric, [rows[n] for n in hidden], [answered[n] for n in hidden])
         values.append(better(part, metric) / span(metric, rows))
     return mean_difference(values[0] - values[1])
@@ -117,18 +126,28 @@ def case_of(name: str) -> Case:
     found = entries(name)
     runs = {entry.name: run_of(entry) for entry in found if entry.state == "done"}
     raced = read_race(asked_folder(name))
-    done = raced if raced and raced.status == "done" and raced.choice else None
-    return Case(
-        name,
-        runs,
-        tuple(entry.name for entry in found if entry.state == "open"),
-        tuple(entry.name for entry in found if entry.state == "failed"),
-        recommended(decision_of(name)),
-        canonical(done.choice.chosen) if done and done.choice else "",
-        done.choice.rule if done and done.choice else "",
-        spent_on(name) if done else 0.0,
-        done,
-    )
+    open_, failed = (tuple(one.name for one in found if one.state == state) for state in ("open", "failed"))
+    case = Case(name, runs, open_, failed, recommended(decision_of(name)))
+    if raced and raced.status == "done" and raced.choice:
+        return replace(case, proved=canonical(raced.choice.chosen), rule=raced.choice.rule, spent=spent_on(name))
+    return replace(case, **oracle.measured().get(name, {}).get(RACE, {}))
+
+
+def keep(cases: Iterable[Case]) -> None:
+    """Write what was measured to `measured.json`, beside what stands there of runs that are not at hand."""
+    known = oracle.measured()
+    for case in cases:
+        plans = {entry.name: entry.plan for entry in entries(case.name)}
+        found = {
+            name: {"plan": oracle.plan_hash(plan), "own": run.own, "hidden": run.hidden, "seconds": run.seconds}
+            for name, run in case.runs.items()
+            if (plan := plans[name]) is not None
+        }
+        raced = {RACE: {"proved": case.proved, "rule": case.rule, "spent": case.spent}} if case.proved else {}
+        known[case.name] = {**known.get(case.name, {}), **found, **raced}
+    lines = (f'"{name}": {{\n' + ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in one.items()) + "\n}"
+             for name, one in known.items() if one)  # fmt: skip
+    oracle.MEASURED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 @cache
