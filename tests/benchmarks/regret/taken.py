@@ -31,7 +31,6 @@ from tests.benchmarks.regret.oracle import COST, Entry, asked_folder, canonical,
 from tests.benchmarks.regret.scoring import Run
 from tests.benchmarks.regret.sets import FLOORED, situation
 
-
 RACE = "race"  # what `measured.json` calls it, beside the runs
 
 
