@@ -20,6 +20,7 @@ from advisor.texts import text
 from executors.base import Text
 
 PARAMETERS_UNKNOWN = 8_000_000_000
+QUICKLY_READ = 3e13  # FLOPs of a language model over the training texts: some three minutes of two CPU cores
 NEW_LANGUAGE_REPLAY = 0.25  # share of general text where the documents' language is new to the model
 LIKE_LORA = ("lora", "qlora", "rslora", "dora")  # variants that take LoRA's rate
 ONE_PASS = 20_000  # training rows from which one pass is enough
@@ -59,10 +60,24 @@ def _form(method: str, decision: Decision) -> str:
 
 
 def _probe(ground: Ground) -> Chosen:
-    """One vector of a text, as the encoder makes it; each layer's by itself only where that is recommended."""
-    if ground.decision.variants.get("probe") != "per_layer":
+    """The encoder's vector of a text, or the language model's where that tells more and is soon known; the encoder's
+    layers one by one only where that is recommended."""
+    if ground.decision.variants.get("probe") == "per_layer":
+        return {"layer": "best"}, {"layer": text("plan.best_layer")}
+    if {"model", "layer", "pooling"} & {*ground.settings} or not _quickly_read(ground.data, ground.model):
         return {}, {}
-    return {"layer": "best"}, {"layer": text("plan.best_layer")}
+    return {"model": "best"}, {"model": text("plan.best_features", name=ground.model)}
+
+
+def _quickly_read(data: DataProfile, model: str) -> bool:
+    """Whether a model that runs here without a download reads the training texts, as many as are looked at, soon."""
+    from advisor.work_heads import LAYER_SAMPLE
+    from executors.models.catalogue import aliases, local_folder
+
+    if model not in aliases() and local_folder(model) is None:
+        return False
+    parameters = measure_model(model).parameters or PARAMETERS_UNKNOWN
+    return 2 * parameters * min(data.train, LAYER_SAMPLE) * data.input_tokens <= QUICKLY_READ
 
 
 def _small_encoder(ground: Ground) -> Chosen:

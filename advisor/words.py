@@ -14,13 +14,7 @@ from executors.base import to_dict
 
 
 def method_name(method: str, lang: str) -> str:
-    """A method as its card is titled, the parts of a chain (``rag+peft``), or a form of one (``probe@layers``).
-
-    Its id where it has no card.
-    """
-    base, _, form = method.partition("@")
-    if form:
-        return say(f"word.form.{form}", lang, method=method_name(base, lang))
+    """A method as its card is titled, or the parts of a chain (``rag+peft``). Its id where it has no card."""
     if "+" in method:
         return methods_name(method.split("+"), lang)
     card = load_cards().get(method)

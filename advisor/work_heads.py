@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.hardware import Range, Rig
@@ -36,11 +37,24 @@ def fits(rows: float, shape: Shape, labels: int, count: int, rig: Rig) -> Range:
 def probe(plan: Plan, rows: Rows, rig: Rig) -> Range:
     """Every text read once, and a head; where a layer is read, the training texts twice where it is to be chosen."""
     params = params_of(plan)
+    if params.model == "best":
+        return _either(plan, rows, rig)
     if params.layer is not None or params.model == "language":
         return _on_layers(plan, params, rows, rig)
     read = embedded((rows.train + rows.test) * (rows.input_tokens + MARKS), rig, plan.embedder)
     count = 1 if params.c is not None else CHOSEN_BY
     return add(LOADED, FITTING, read, fits(rows.train, encoder_shape(plan.embedder), rows.labels, count, rig))
+
+
+def _either(plan: Plan, rows: Rows, rig: Rig) -> Range:
+    """Both read the training texts; which of them the head is fitted on and answers is not known."""
+    known = {name: value for name, value in plan.params.items() if name != "model"}
+    one, other = (replace(plan, params={**known, "model": name}) for name in ("encoder", "language"))
+    learning = replace(rows, test=0)
+    return (
+        probe(one, rows, rig)[0] + probe(other, learning, rig)[0],
+        probe(one, learning, rig)[1] + probe(other, rows, rig)[1],
+    )
 
 
 def _on_layers(plan: Plan, params: Any, rows: Rows, rig: Rig) -> Range:

@@ -2,7 +2,8 @@
 
 Only the head is fitted, on the training rows alone; its regularisation is chosen by cross-validation among them.
 Embeddings are kept in the job's folder as they are made, so an interrupted build does not embed twice. With `layer`, or
-with a language model instead of an encoder, the head reads one layer of the model, see `layer_choice`.
+with a language model instead of an encoder, the head reads one layer of the model; with `model` "best" whichever of the
+two tells more of the training rows, see `layer_choice`.
 Not covered: tuning the encoder.
 """
 
@@ -58,7 +59,7 @@ class ProbeParams:
     """`c` and `alpha` None: chosen by cross-validation on the training rows. `pooling` None: as the encoder was
     trained, by its own configuration; of a language model's layers the last token's."""
 
-    model: Literal["encoder", "language"] = "encoder"  # whose features: the plan's embedder, or its language model
+    model: Literal["encoder", "language", "best"] = "encoder"  # whose features: the plan's embedder's, its model's
     layer: int | Literal["best"] | None = None  # None: an encoder's sentence vector, a language model's best layer
     pooling: LayerPooling | None = None  # one vector of a text: its tokens' mean, its first token's, or its last one's
     c: float | None = None  # inverse regularisation of the logistic head
@@ -159,11 +160,15 @@ class ProbeExecutor(Executor):
 
     def build(self, job: Job) -> ProbePredictor:
         """Raises `UserError` where a regression's target is no number."""
-        params = _params(job.plan)
+        params, compared = _params(job.plan), dict[str, Any]()
+        if params.model == "best":
+            from executors.layer_choice import better_features
+
+            params, compared = better_features(job, params, self.open_embedder)
         if params.layer is not None or params.model == "language":
             from executors.layer_choice import build_on_layers
 
-            return build_on_layers(job, params)
+            return build_on_layers(job, params, compared)
         embedder = _pooled(self.open_embedder(job.plan.embedder, job.report), params.pooling)
         texts = [input_text(row.input) for row in job.rows]
         vectors = embed_kept(embedder, texts, job.folder, job.report)
@@ -172,16 +177,29 @@ class ProbeExecutor(Executor):
             values = numbers(job.rows)
             head, chosen = fit_ridge(vectors, values, params.alpha)
             span = (float(values.min()), float(values.max()))
-            return ProbePredictor(embedder, head, (), span, chosen, text_notes(embedder, texts))
+            return ProbePredictor(embedder, head, (), span, {**chosen, **compared}, text_notes(embedder, texts))
         targets = [row.target for row in job.rows]
         head, chosen = fit_logistic(vectors, targets, job.labels, params.c, params.folds, job.plan.seed)
-        return ProbePredictor(embedder, head, job.labels, about=chosen, notes=text_notes(embedder, texts, targets))
+        notes = text_notes(embedder, texts, targets)
+        return ProbePredictor(embedder, head, job.labels, about={**chosen, **compared}, notes=notes)
 
 
 def _layer_problems(plan: Plan, params: ProbeParams) -> list[Problem]:
     """Values that do not go together: a layer below 0, a pooling the model has none of, a model of the other kind."""
     problems = []
-    language = params.model == "language"
+    language = params.model != "encoder"
+    if params.model == "best" and (params.layer is not None or params.pooling):
+        problems.append(
+            Problem(
+                "params.model: 'best' compares the encoder's own vectors with the language model's layers, so neither "
+                "layer nor pooling goes with it",
+                "name the one: params.model=encoder or params.model=language",
+                Problem(
+                    "params.model：“best”比较编码器的句向量与语言模型的各层，不能同时指定 layer 或 pooling",
+                    "请指定其一：params.model=encoder 或 params.model=language",
+                ),
+            )
+        )
     if isinstance(params.layer, int) and params.layer < 0:
         problems.append(
             Problem(
@@ -191,7 +209,7 @@ def _layer_problems(plan: Plan, params: ProbeParams) -> list[Problem]:
             )
         )
     wrong = "cls" if language else "last"
-    if params.pooling == wrong:
+    if params.pooling == wrong and params.model != "best":
         problems.append(
             Problem(
                 f"params.pooling: '{wrong}' has no meaning with model={params.model}, whose "

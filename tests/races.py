@@ -69,7 +69,7 @@ STANDINGS = (
             "zh": "即使完整运行，得分至多 0.75，而 probe 至少 0.80",
         },
     ),
-    Standing("probe@layers", ("probe",), "viable", "running", None, None, 60.0),
+    Standing("full", ("full",), "viable", "running", None, None, 60.0),
     Standing(
         "rag+peft",
         ("rag", "peft"),
@@ -124,7 +124,7 @@ DONE = dataclasses.replace(
     standings=tuple(
         dataclasses.replace(one, state="finished" if one.state in ("waiting", "running") else one.state)
         for one in STANDINGS
-        if one.name != "probe@layers"
+        if one.name != "full"
     ),
     pairs=(
         Paired("small_encoder", "probe", Score(0.028, -0.006, 0.061, TEST), 0.11, 0.11, 2300),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from executors import layer_choice
 from executors.base import DataSpec, Input, Job, Plan, Row, UserError, silent
 from executors.layer_choice import Scaling, layer_losses
 from executors.layers import open_layers
@@ -112,7 +113,9 @@ def test_scaling_is_folded_into_the_head() -> None:
 # -- the probe -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("params", [{"layer": "best"}, {"layer": 2, "pooling": "cls"}, {"model": "language"}])
+@pytest.mark.parametrize(
+    "params", [{"layer": "best"}, {"layer": 2, "pooling": "cls"}, {"model": "language"}, {"model": "best"}]
+)
 def test_a_probe_on_a_layer_answers_the_same_once_saved(build: Build, tmp_path: Path, params: dict[str, Any]) -> None:
     predictor = build(**params)
     asked = [row.input for row in ROWS] + [Input("")]
@@ -130,6 +133,29 @@ def test_the_choice_is_kept_with_what_it_was_made_by(build: Build) -> None:
     assert len(losses) == 5
     assert losses[str(about["layer"])] == min(losses.values())
     assert build(layer=1).about["layer_by"] == "given"
+
+
+@pytest.mark.parametrize("better", ["encoder", "language"])
+def test_the_model_that_tells_more_of_the_training_rows_is_taken(
+    build: Build, better: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = build(model=better)
+
+    def losses(features: Any, wanted: Any, report: Any = silent) -> Any:
+        whose = "encoder" if features.shape[1] == 1 else "language"
+        return layer_losses(features, wanted, report) + (whose != better)
+
+    monkeypatch.setattr(layer_choice, "layer_losses", losses)
+    chosen = build(model="best")
+    found = chosen.about["models"]["values"]
+    assert chosen.about["model"] == better == min(found, key=found.__getitem__)
+    asked = [row.input for row in ROWS]
+    assert chosen.predict(asked) == alone.predict(asked)
+
+
+def test_models_are_compared_on_numbers_too(build: Build) -> None:
+    rows = [replace(row, targets=(str(len(row.input.text)),)) for row in ROWS]
+    assert {*build(rows, "regression", model="best").about["models"]["values"]} == {"encoder", "language"}
 
 
 def test_a_number_by_a_layer_stays_within_its_training_rows(build: Build) -> None:
@@ -151,6 +177,8 @@ def test_a_layer_that_is_not_there(build: Build) -> None:
         ({"layer": -1}, "must be 0 or more"),
         ({"pooling": "last"}, "'last' has no meaning with model=encoder"),
         ({"model": "language", "pooling": "cls"}, "'cls' has no meaning with model=language"),
+        ({"model": "best", "pooling": "mean"}, "neither layer nor pooling goes with it"),
+        ({"model": "best", "layer": 2}, "neither layer nor pooling goes with it"),
     ],
 )
 def test_values_that_do_not_go_together(params: dict[str, Any], told: str) -> None:

@@ -226,7 +226,7 @@ def test_curves_are_named_in_short_unless_names_then_meet() -> None:
     drawn = learning.section(DONE, "zh")[len(learning.sentences(DONE, "zh"))]
     assert isinstance(drawn, Lines)
     assert [series.name for series in drawn.series] == ["微调小编码器", "探针"]
-    assert len(set(learning._short_names(["probe", "probe@layers"], "zh").values())) == 2
+    assert len(set(learning._short_names(["rag", "rag+peft"], "zh").values())) == 2
 
 
 def test_an_error_that_falls_is_drawn_as_an_error() -> None:

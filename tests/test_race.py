@@ -254,7 +254,7 @@ def test_a_damaged_record_is_refused_with_what_to_do(workdir: Path) -> None:
 
 
 def test_methods_that_only_wait_for_labels_take_part_and_those_ruled_out_do_not() -> None:
-    known = {"task": "classification", "classes": 77, "labelled_examples": 385, "weights_access": True}
+    known = {"task": "classification", "classes": 77, "labelled_examples": 231, "weights_access": True}
 
     def waiting(budget: str) -> frozenset[str]:
         facts = (Fact(name, value, "asked") for name, value in {**known, "training_budget": budget}.items())

@@ -1,8 +1,8 @@
 """Who takes part in a race: the floor, plain prompting, and every method that the facts allow, as plans to the end.
 
 Covered: the viable methods of a decision, those that only wait for more labels (how many are enough is what a race can
-measure), recommended hybrids, and the reader tuned on what was retrieved where both its parts take part; the probe also
-on the language model's own layers. A method that cannot be run on these inputs is listed with the reason.
+measure), recommended hybrids, and the reader tuned on what was retrieved where both its parts take part. A method that
+cannot be run on these inputs is listed with the reason.
 Not covered: other forms of one method (`advisor run --set variant=…` tries those).
 """
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from executors.chain import Chain
 
 FLOOR = "baseline"
-LAYERS = "probe@layers"  # the probe on the language model's layers
 TUNED_READER = ("rag", "peft")
 OPEN = ("recommended", "viable")
 MEASURABLE = frozenset({"labels"})  # needs of a card whose bound is a rule of thumb that held-out rows can check
@@ -77,8 +76,7 @@ def in_order(found: Iterable[Candidate]) -> list[Candidate]:
 
 def run_command(run: str, name: str) -> str:
     """The command that runs a candidate to the end."""
-    method = "probe --set model=language" if name == LAYERS else name
-    return f"advisor run {run} --method {method}"
+    return f"advisor run {run} --method {name}"
 
 
 def foretold(plan: Plan | Chain) -> float:
@@ -110,8 +108,6 @@ def _entries(decision: Decision) -> Iterable[tuple[str, tuple[str, ...], str]]:
     for method in dict.fromkeys(("prompt", *allowed)):
         alone = "recommended" if parts == (method,) else "not_yet" if method in waiting else "viable"
         yield method, (method,), alone
-        if method == "probe" and decision.facts["task"].value in executors.method("probe").tasks:
-            yield LAYERS, (method,), "not_yet" if method in waiting else "viable"
     hybrids = [parts] if len(parts) > 1 else []
     hybrids += [TUNED_READER] if set(TUNED_READER) <= {*allowed} and set(parts) != {*TUNED_READER} else []
     for methods in hybrids:
@@ -141,8 +137,7 @@ def _plan(
 
     if len(methods) > 1:
         return _chain(decision, inputs, methods, endpoint, seed)
-    settings = {"model": "language"} if name == LAYERS else {}
-    plan = dataclasses.replace(make_plan(decision, inputs, methods[0], settings, endpoint), seed=seed)
+    plan = dataclasses.replace(make_plan(decision, inputs, methods[0], {}, endpoint), seed=seed)
     problems = check_plan(plan) or too_long(plan)
     if problems:
         raise UserError.of(problems)

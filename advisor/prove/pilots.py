@@ -120,7 +120,7 @@ def run_pilot(
     by, where not by the run's own.
     Raises `KeyboardInterrupt`, with the work kept.
     """
-    name = f"{candidate.name.replace('@', '-')}/{size.folder}"
+    name = f"{candidate.name}/{size.folder}"
     pilot = Pilot(candidate.name, size.rows, size.share, size.scored, name)
     folder = place / name
     folder.mkdir(parents=True, exist_ok=True)

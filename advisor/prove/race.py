@@ -275,7 +275,7 @@ class _Racing:
         self._show()
 
     def _recorded(self, candidate: Candidate, size: Size) -> Pilot | None:
-        name = f"{candidate.name.replace('@', '-')}/{size.folder}"
+        name = f"{candidate.name}/{size.folder}"
         return self._kept.get((candidate.name, name, size.scored))
 
     def _renew(self, candidate: Candidate) -> None:

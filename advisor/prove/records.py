@@ -47,7 +47,7 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a candidate stands. `name` is its method, a chain (``rag+peft``), or a form of one (``probe@model``).
+    """Where a candidate stands. `name` is its method, or a chain (``rag+peft``).
 
     `seconds_full`: what a full run is foretold to take, by what its pilots took where there are any; `saved`: seconds
     of it that were not spent. `at_full`: its score as a full run, measured or read from its curve.

@@ -321,7 +321,7 @@ def _claims(decision: Decision, ground: Ground) -> Iterable[_Claim]:
         for raw in read_knowledge("claims.yaml")["claims"]:
             if raw["node"] != step.node or not _same_edge(step, raw):
                 continue
-            held = [name for name in ground.answered if _base(name) in raw["better"] and ground.answered[name].whole]
+            held = [name for name in ground.answered if name in raw["better"] and ground.answered[name].whole]
             others = [name for name in ground.answered if name in raw["than"]]
             yield from _against_best(step, held, others, ground)
 
@@ -347,10 +347,6 @@ def _against_best(step: Step, held: list[str], others: list[str], ground: Ground
     sign = 1 if HIGHER_IS_BETTER.get(ground.metric, True) else -1
     best = max(held, key=lambda name: sign * ground.scores(name, ground.shared(name))[ground.metric].value)
     yield from (_Claim(step, one, best) for one in others if len(ground.shared(one, best)) >= LEAST)
-
-
-def _base(name: str) -> str:
-    return name.partition("@")[0]
 
 
 def _same_edge(step: Step, raw: Mapping[str, Any]) -> bool:
@@ -413,7 +409,7 @@ def _told(
         yield text("revision.moved", step=step.text, answer=step.answer, why=step.why, **methods)
     else:
         yield text("revision.moved_end", **methods)
-    if chosen and {*_base(chosen).split("+")} != {*after.methods}:
+    if chosen and {*chosen.split("+")} != {*after.methods}:
         yield text("revision.chart_and_race", after=methods["after"], chosen=_method(chosen))
     yield from (one.text for one in contradictions)
 

@@ -273,7 +273,7 @@ class Climbing:
     def _pull(self, candidate: Candidate, why: Text) -> None:
         """Run one rung, measure it, and walk the chart again. What it crashes of is recorded; the climb goes on."""
         number = len(self.record.rungs)
-        name = f"{number}-{candidate.name.replace('@', '-')}"
+        name = f"{number}-{candidate.name}"
         rung = RungRun(candidate.name, candidate.methods, name, why, foretold=candidate.seconds)
         before, place = self._spent_before(rung), self.folder / FOLDER / name
         place.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ from advisor.commands.shared import save_decision
 from advisor.decision import Decision
 from advisor.plan import choose_method, make_plan, stages_of
 from advisor.profile import measure
-from advisor.prove.candidates import FLOOR, LAYERS, TUNED_READER, foretold
+from advisor.prove.candidates import FLOOR, TUNED_READER, foretold
 from executors.base import Event, Plan, Reporter, Result, UserError, to_dict, write_json
 from executors.chain import Chain, chain_stamp, check_chain, run_chain
 from executors.run import check_plan, fingerprint, read_result, run_plan
@@ -82,9 +82,9 @@ def canonical(name: str) -> str:
 
 
 def names(case: Situation, decision: Decision) -> list[str]:
-    """All that could be run: every method, the probe on the language model's layers, and hybrids."""
+    """All that could be run: every method, and hybrids."""
     hybrids = ["+".join(TUNED_READER)] if case.docs else []
-    return list(dict.fromkeys([*executors.EXECUTORS, LAYERS, *hybrids, recommended(decision)]))
+    return list(dict.fromkeys([*executors.EXECUTORS, *hybrids, recommended(decision)]))
 
 
 def plan_of(name: str, case: Situation, decision: Decision) -> AnyPlan:
@@ -98,8 +98,7 @@ def plan_of(name: str, case: Situation, decision: Decision) -> AnyPlan:
         chain = dataclasses.replace(chain, stages=chain.stages[: last + 1])
         problems = check_chain(chain)
     else:
-        method, _, form = name.partition("@")
-        plan = make_plan(decision, inputs, method, {"model": "language"} if form else {})
+        plan = make_plan(decision, inputs, name)
         problems = check_plan(plan)
     if problems:
         raise UserError.of(problems)
@@ -118,7 +117,7 @@ class Entry:
 
     @property
     def folder(self) -> Path:
-        return RUNS / self.set / self.name.replace("@", "-")
+        return RUNS / self.set / self.name
 
     @property
     def stamp(self) -> str:

@@ -22,7 +22,8 @@ PROBES: Mapping[str, Mapping[str, Any]] = {
     "mean of tokens": {"pooling": "mean"},
     "first token": {"pooling": "cls"},
     "best layer": {"layer": "best"},
-    "language model's best layer": {"model": "language", "layer": "best"},
+    "language model's best layer": {"model": "language"},
+    "whichever tells more": {"model": "best"},
 }
 
 
