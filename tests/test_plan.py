@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -230,6 +231,21 @@ def test_the_pooling_of_a_probe_is_said_and_left_to_the_encoder() -> None:
     plan = make_plan(decision("probe"), REQUESTS)
     assert "pooling" not in plan.params
     assert "as all-minilm-l6-v2 was trained" in plan.reasons["params.pooling"]["en"]
+
+
+def test_a_probe_looks_at_the_language_models_layers_where_it_is_soon_done(tmp_path: Path) -> None:
+    plan = make_plan(decision("probe"), REQUESTS)
+    assert plan.params == {"model": "best"}
+    assert "layers of smollm2-135m-instruct" in plan.reasons["params.model"]["en"]
+    wide = {"num_hidden_layers": 32, "hidden_size": 4096, "vocab_size": 32000, "intermediate_size": 14336}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **wide}), encoding="utf-8")
+    for elsewhere in (str(tmp_path), "openai:gpt-x", "someone/some-model"):
+        assert make_plan(decision("probe"), replace(REQUESTS, model=elsewhere)).params == {}
+
+
+@pytest.mark.parametrize("settings", [{"model": "encoder"}, {"layer": 3}, {"pooling": "cls"}])
+def test_a_probes_model_is_left_as_it_was_set(settings: dict[str, object]) -> None:
+    assert make_plan(decision("probe"), REQUESTS, "probe", settings).params == settings
 
 
 def test_many_demonstrations_are_planned_where_the_window_holds_them(tmp_path: Path) -> None:
