@@ -33,10 +33,10 @@ def write_rows(folder: Path) -> Inputs:
     return Inputs(data=str(folder / "train.csv"), test=str(folder / "test.csv"))
 
 
-@pytest.fixture
-def decision(tmp_path: Path) -> Decision:
+@pytest.fixture(scope="module")
+def decision(tmp_path_factory: pytest.TempPathFactory) -> Decision:
     facts = Facts({name: Fact(name, value, "asked") for name, value in SAID.items()})  # type: ignore[arg-type]
-    return complete(facts, write_rows(tmp_path), "r")
+    return complete(facts, write_rows(tmp_path_factory.mktemp("rows")), "r")
 
 
 class Runs:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from executors.models import resolve
 
 
-def write_tiny(folder: Path) -> str:
-    """Write it to `folder`, as transformers saves a model; its name for a plan."""
+def write_tiny(folder: Path, words: int = 0) -> str:
+    """Write it to `folder`, as transformers saves a model; its name for a plan. `words`: of its vocabulary; 0: all."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(resolve("smollm2-135m-instruct"), local_files_only=True)
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=words or len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,
@@ -28,7 +29,18 @@ def write_tiny(folder: Path) -> str:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if words:
+        keep_words(folder / "tokenizer.json", words)
     return str(folder)
+
+
+def keep_words(path: Path, words: int) -> None:
+    """Of a byte-level tokenizer's file keep the first `words` tokens: ids stand in the order of its merges."""
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    model = whole["model"]
+    model["vocab"] = {token: n for token, n in model["vocab"].items() if n < words}
+    model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
+    path.write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
 
 
 def write_tiny_encoder(folder: Path) -> str:
