@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from advisor.prove.failures import FILE, Failures, disagreements, find, read_failures, told, write_labels, wrongs
+from advisor.prove.failures import FILE, KEPT, Failures, disagreements, find, read_failures, told, write_labels, wrongs
 from advisor.prove.records import FOLDER, Choice, Pilot, Race, Standing
 from advisor.texts import LANGUAGES
 from executors.base import DataSpec, Input, Plan, Prediction, Row, Score, to_dict, write_json
@@ -102,6 +102,39 @@ def test_causes_of_the_triage_come_with_the_command_of_most_of_them() -> None:
     assert (group.kind, group.wrong, group.command) == ("triage", 3, "advisor run x --k 20")
     assert group.name["en"] == "in the index, not found"
     assert group.elsewhere == 1 / 5
+
+
+def test_rows_that_are_wrong_are_kept_with_what_was_answered() -> None:
+    rows = labelled(*["card"] * 60)
+    given = {**said(rows, **{f"r{n}": "loan" for n in range(50)}), "r1": Prediction("card", abstained=True)}
+    found = find("classification", "accuracy", rows, {"p": given}, "p")
+    assert (found.wrong, len(found.wrongs)) == (49, KEPT)
+    assert (found.wrongs[0].id, found.wrongs[0].label, found.wrongs[0].answer) == ("r0", "card", "loan")
+
+
+def test_what_the_floor_gets_wrong_is_grouped_by_nothing_it_does_not_look_at() -> None:
+    rows = labelled(*["card"] * 20, *["loan"] * 20)
+    given = said(rows, **{f"r{n}": "card" for n in range(20, 40)})
+    assert [group.kind for group in find("classification", "accuracy", rows, {"p": given}, "p").groups] == ["confusion"]
+    found = find("classification", "accuracy", rows, {"baseline": given}, "baseline")
+    assert (found.wrong, found.groups) == (20, ())
+
+
+def test_a_cause_that_each_row_tells_of_in_its_own_words_is_told_of_one_as_an_example() -> None:
+    rows = labelled(*["a long answer"] * 8)
+    failures = [
+        {
+            "id": f"r{n}",
+            "kind": "ignored",
+            "why": {"en": f"found in place {n}", "zh": f"第 {n} 位"},
+            "command": "c --set k=1",
+        }
+        for n in range(3)
+    ]
+    given = said(rows, r0="?", r1="?", r2="?")
+    found = find("question_answering", "f1", rows, {"rag": given}, "rag", {"failures": failures})
+    assert found.groups[0].action["en"] == "e.g. r0: found in place 0"
+    assert told(found, "en")[1].endswith("e.g. r0: found in place 0: `c --set k=1`")  # what to do, on the screen too
 
 
 def test_wrong_is_what_is_no_target_holds_none_and_is_not_near_one() -> None:
@@ -214,8 +247,8 @@ def raced(tmp_path: Path) -> Path:
         with (place / name / "full" / "predictions.jsonl").open("w", encoding="utf-8") as out:
             for row in ids:
                 out.write(json.dumps({"id": row, **to_dict(Prediction("cash"))}) + "\n")
-    why = {"en": "w", "zh": "w"}
-    cause = {"kind": "k", "why": why, "command": "advisor index full", "answer": "", "targets": [], "question": ""}
+    why, command = {"en": "w", "zh": "w"}, "advisor run full --set k=20"
+    cause = {"kind": "k", "why": why, "command": command, "answer": "", "targets": [], "question": ""}
     record = {"rows": 6, "wrong": 3, "counts": {"k": 3}, "failures": [{**cause, "id": row} for row in ids[:3]]}
     write_json(place / "peft" / "full" / "triage.json", record)
     score = Score(0.5, 0.3, 0.7, 6)
@@ -234,7 +267,7 @@ def test_a_race_is_read_from_its_folder_and_leaves_the_labels_to_check(raced: Pa
     assert found is not None
     assert (found.name, found.rows, found.wrong) == ("peft", 6, 4)
     (cause,) = (group for group in found.groups if group.kind == "triage")
-    assert cause.command == "advisor index run"  # not the pilot's folder
+    assert cause.command == "advisor run run --method peft --set k=20"  # not the pilot's folder, nor another method
     assert len(found.disagreements) == 4
     assert found.disagreements[0].says == {"probe": "cash", "peft": "cash"}
     assert (raced / FOLDER / FILE).is_file()

@@ -17,7 +17,8 @@ from sklearn.metrics import cohen_kappa_score
 from advisor.decision import Inputs, decide
 from advisor.facts import Fact, Facts
 from advisor.plan import write_plan
-from executors.base import DataSpec, Input, Plan, Prediction, Row, Score, UserError
+from advisor.prove.records import Choice, Pilot, Standing
+from executors.base import DataSpec, Input, Plan, Prediction, Row, Score, UserError, write_json
 from executors.judging import (
     BOUND,
     Agreement,
@@ -34,6 +35,7 @@ from executors.judging.asking import ask_rating, read_preference, read_rating
 from executors.models.endpoint import EndpointLimits
 from executors.run import write_predictions
 from tests.misbehaving import Behaviour, Handler, Misbehaving, completion
+from tests.races import DONE
 from tests.test_errors import check as check_problem
 
 Advisor = Callable[..., tuple[int, str, str]]
@@ -360,8 +362,35 @@ def test_what_goes_on_after_the_cap_names_the_whole_call(advisor: Advisor, run: 
     prices = ("--endpoint", "price_input=1000", "--endpoint", "price_output=1000", "--max-cost", "0.01")
     code, _, err = advisor("judge", run.name, "--model", server.name, "--form", "pairwise", *prices, "--lang", "en")
     assert code == 1
-    assert f"advisor judge {run.name} --model {server.name} --form pairwise --max-cost" in err
+    again = f"advisor judge {run.name} --model {server.name} --form pairwise"
+    assert f"{again} --endpoint price_input=1000 --endpoint price_output=1000 --max-cost" in err
     assert server.asked == []
+
+
+def test_what_a_race_chose_is_judged_where_it_lies_and_by_the_facts_of_its_run(
+    advisor: Advisor, run: Path, server: Misbehaving
+) -> None:
+    decided(run, "on_premises")
+    pilot = run / "prove" / "prompt" / "full"
+    (pilot / "artifact").mkdir(parents=True)
+    (run / "plan.yaml").unlink()
+    (run / "predictions.jsonl").rename(pilot / "predictions.jsonl")
+    write_json(pilot / "artifact" / "about.json", {"plan": PLAN})
+    score = Score(0.5, 0.4, 0.6, 8)
+    chosen = Pilot("prompt", 32, 1.0, 8, "prompt/full", "f1", score)
+    standing = Standing("prompt", ("prompt",), "viable", "finished", chosen)
+    race = replace(DONE, standings=(standing,), pilots=(chosen,), choice=Choice("prompt", "prompt"))
+    write_json(run / "prove" / "race.json", race)
+    code, _, err = advisor("judge", run.name, "--model", server.name, "--lang", "en")
+    assert code == 1
+    assert "→ advisor judge runs/20260101-0000-aaaa/prove/prompt/full" in err
+    place = "runs/20260101-0000-aaaa/prove/prompt/full"
+    code, out, err = advisor("judge", place, "--model", server.name, "--lang", "en")
+    assert code == 0, err
+    assert f"`advisor judge {place} --sheet 30`" in " ".join(out.split())
+    code, _, err = advisor("judge", place, "--model", "deepseek:deepseek-flash", "--lang", "en")
+    assert code == 1
+    assert "privacy" in err
 
 
 def test_data_that_may_not_leave_is_put_to_no_judge_outside(advisor: Advisor, run: Path) -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from advisor import formats, report
+from advisor.prove.failures import Wrong
 from advisor.prove.records import FILE, FOLDER, Choice, Race
-from advisor.report import climbed, learning, prove, revised
-from advisor.report.blocks import Chart, Command, Lines, Prose, Table
+from advisor.report import climbed, failing, learning, prove, revised
+from advisor.report.blocks import Chart, Command, Fold, Lines, Prose, Table
+from advisor.report.page import make_page
 from advisor.report.prove import Proved, figures, marks, read_proved, section
 from advisor.revisit.compare import differ
 from advisor.texts import LANGUAGES, say
@@ -99,7 +101,7 @@ def test_the_tone_of_a_choice_is_how_sure_it_is(choice: Choice, tone: str) -> No
     race = dataclasses.replace(DONE, choice=choice)
     told = next(one for one in blocks(race, Prose) if isinstance(one, Prose) and one.text == choice.why["en"])
     assert told.tone == tone
-    assert bool(blocks(race, Command)) == bool(choice.chosen)
+    assert bool(blocks(race, Command)) == (choice.rule == "best")  # the floor is nothing to run
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted"])
@@ -262,6 +264,27 @@ def test_groups_stand_with_their_actions_and_labels_to_check_with_what_is_said(l
     assert say("prove.check_more", lang, count=3) in whole
 
 
+def test_rows_that_went_wrong_can_be_read_under_a_fold() -> None:
+    wrong = Wrong("r1", "where is my card", "card", ""), Wrong("r2", "a loan", "loan", "card")
+    read = failing.section(dataclasses.replace(FAILURES, wrongs=wrong), "en")
+    fold = next(one for one in read if isinstance(one, Fold))
+    assert fold.title == "The rows that went wrong (2)"
+    assert [[cell.text for cell in row] for row in fold.table.rows] == [
+        ["where is my card", "card", "–"],
+        ["a loan", "loan", "card"],
+    ]
+    floor = dataclasses.replace(FAILURES, name="baseline", groups=(), disagreements=(), wrongs=wrong)
+    assert not [one for one in failing.section(floor, "en") if isinstance(one, Fold)]
+
+
+def test_where_no_label_stands_out_none_is_said_to_and_the_rows_are_folded() -> None:
+    apart = tuple(dataclasses.replace(one, against=1) for one in FAILURES.disagreements)
+    read = failing.section(dataclasses.replace(FAILURES, disagreements=apart), "en")
+    assert "no label stands out" in str(read)
+    assert "check these first" not in str(read)
+    assert next(one for one in read if isinstance(one, Fold)).title == say("prove.check_all", "en", count=8)
+
+
 def test_nothing_standing_out_is_said() -> None:
     plain = page("md", proved=Proved(DONE, None, dataclasses.replace(FAILURES, groups=(), disagreements=())))
     assert say("prove.no_groups", "en") in plain
@@ -299,6 +322,8 @@ def test_a_decision_that_stands_is_said_to_and_no_rule_to_be_contradicted() -> N
     )
     read = revised.section(same, "en")
     assert read[0] == Prose("it stays", "good")
+    against = dataclasses.replace(same, told=(races.both("it stays"), races.both("the race advises another")))
+    assert revised.section(against, "en")[0] == Prose("it stays", "warn")
     assert sum(isinstance(block, Table) for block in read) == 1
     assert revised.section(None, "en") == []
 
@@ -309,16 +334,75 @@ def test_what_was_chosen_stands_in_the_head_of_the_page() -> None:
     assert prove.tiles(Proved(RUNNING), "en") == prove.tiles(None, "en") == []
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_the_page_is_named_by_what_rows_speak_for_where_that_is_not_what_was_recommended(lang: str) -> None:
+    recommended, chosen = method_name("rag", lang), method_name("probe", lang)
+    made = make_page(DECISION, None, None, lang, proved=WHOLE)
+    assert made.title == say("report.title_rows", lang, method=chosen)
+    assert recommended in made.lead
+    assert say("report.tile_confidence", lang) not in [tile.label for tile in made.tiles]  # it is of the other
+    onward = next(one for one in made.sections if one.id == "next")
+    assert [one.text for one in onward.blocks if isinstance(one, Command)] == [
+        f"advisor run {DECISION.run} --method probe"
+    ]
+    same = dataclasses.replace(DONE, choice=dataclasses.replace(races.CHOICE, chosen="rag"))
+    alike = dataclasses.replace(same, standings=(dataclasses.replace(DONE.standings[1], name="rag"), *DONE.standings))
+    for race in (alike, RUNNING):
+        assert make_page(DECISION, None, None, lang, proved=Proved(race)).title.endswith(recommended)
+    nothing = dataclasses.replace(DONE, choice=Choice("baseline", "probe", "", "floor", races.both("no")))
+    assert make_page(DECISION, None, None, lang, proved=Proved(nothing)).title == say("report.title_floor", lang)
+    only = dataclasses.replace(nothing, standings=tuple(one for one in DONE.standings if one.verdict == "floor"))
+    assert make_page(DECISION, None, None, lang, proved=Proved(only)).title.endswith(recommended)  # nothing was tried
+    climbed_to = make_page(DECISION, None, None, lang, climb=races.CLIMB)
+    assert climbed_to.title == say("report.title_rows", lang, method=chosen)
+    missed = dataclasses.replace(races.CLIMB, status="budget")
+    assert make_page(DECISION, None, None, lang, climb=missed).title.endswith(recommended)
+
+
+def test_what_endpoints_asked_for_is_told_beside_the_time(tmp_path: Path) -> None:
+    for pilot, usd in ((races.PROMPT, 0.02), (races.PROBES[-1], None)):
+        (tmp_path / FOLDER / pilot.folder).mkdir(parents=True)
+        write_json(tmp_path / FOLDER / pilot.folder / "result.json", {"cost_usd": usd})
+    assert prove._spent(DONE, tmp_path) == 0.02
+    assert "endpoint calls cost $0.02." in prove.told_taken(Proved(DONE, usd=0.02), "en")
+    assert prove.told_taken(Proved(DONE), "en") == prove.told_saved(DONE, "en")
+    assert prove._spent(DONE, tmp_path / "none") is None
+
+
+def test_pilots_at_the_floor_tell_nothing_of_more_labels() -> None:
+    race = dataclasses.replace(DONE, choice=Choice("baseline", "probe", "", "floor", races.both("no")))
+    assert learning.sentences(race, "en") == [say("prove.learnt_nothing", "en")]
+    assert [type(one) for one in learning.section(race, "en")] == [Prose]
+
+
+def test_only_those_that_were_scored_are_said_to_be() -> None:
+    lead = blocks(DONE, Prose)[0]
+    assert isinstance(lead, Prose)
+    assert lead.text.startswith("5 of 6 candidates were scored")
+    scored = dataclasses.replace(DONE, standings=tuple(one for one in DONE.standings if one.pilot))
+    all_of_them = blocks(scored, Prose)[0]
+    assert isinstance(all_of_them, Prose)
+    assert all_of_them.text.startswith("5 candidates, all scored")
+
+
+def test_what_cannot_be_run_on_these_inputs_has_not_failed() -> None:
+    refused = dataclasses.replace(DONE.standing("rag+peft"), seconds_full=0.0)
+    assert prove.state_name(refused, "en") == "not raced"
+    assert prove.state_name(DONE.standing("rag+peft"), "en") == "failed"
+
+
 # -- step by step ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_every_rung_of_a_climb_is_kept_with_why_it_was_run_and_what_was_read(lang: str) -> None:
-    end, _, table, _, rest = climbed.section(races.CLIMB, lang)
+    end, _, use, _, table, _, rest = climbed.section(races.CLIMB, lang)
     assert end == Prose(races.CLIMB.told[lang], "good")
+    assert use == Command('advisor predict runs/run7/until/3-probe "…"')
     assert isinstance(table, Table)
     assert [row[1].text for row in table.rows] == ["0.410", say("until.failed", lang, error="out of memory"), "0.842"]
     assert table.rows[2][0].note == say("until.reached", lang)
+    assert table.rows[2][3].text == "–"  # what is good enough needs no lever
     assert not table.rows[0][0].note
     assert "2 h" in str(rest)
     missed = dataclasses.replace(races.CLIMB, status="budget", skipped={})
@@ -356,6 +440,6 @@ def test_a_damaged_race_is_a_users_error(tmp_path: Path) -> None:
 
 def test_intervals_and_short_figures_are_not_broken_over_lines() -> None:
     whole = page("html")
-    assert "0.802\u00a0–\u00a00.882" in whole
+    assert "0.802\u00a0–\u2060\u00a00.882" in whole  # a line may break after a dash
     assert "12\u00a0/\u00a034\u00a0ms" in whole
     assert re.search(r"[0-9] – [0-9]\.[0-9]", whole.split("<main")[1].split("</main")[0]) is None

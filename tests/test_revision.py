@@ -250,6 +250,15 @@ def test_a_floor_above_all_contradicts_no_rule() -> None:
     assert revised(decision(), labels(prompt=50, probe=50, baseline=90)).contradictions == ()
 
 
+def test_at_the_floor_the_race_advises_nothing_against_the_rules() -> None:
+    ground = labels(prompt=50, probe=50, baseline=50)
+    told = revised(decision(), ground, "baseline", "floor").told[-1]["en"]
+    assert "nothing is above the floor yet" in told
+    assert "the race advises" not in told
+    taken = revised(decision(), ground, "baseline", "cheapest_at_target").told[-1]["en"]
+    assert "the race advises Baseline" in taken  # all that the target asks for
+
+
 def test_a_revision_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     found = revised(decision(), labels(0.9, prompt=95, probe=70, baseline=50))
     (tmp_path / FOLDER).mkdir()

@@ -79,18 +79,19 @@ def command(
     params = replace(earlier.params if earlier else JudgeParams(""), **named)  # type: ignore[arg-type]
     if sheet:
         path = _write_sheet(folder / FOLDER / SHEET, draw(answered, sheet, plan.seed, plan.task), predictions)
-        click.echo(say("judge.sheet", tongue, path=path, run=folder.name, scale=_scale(params.form)))
+        click.echo(say("judge.sheet", tongue, path=path, run=_named(folder), scale=_scale(params.form)))
         return
     check(plan.task, params)
-    if (folder / "decision.json").is_file():
-        check_use(load_decision(folder), "prompt", params.model)
+    if (decided := _decided(folder)) is not None:
+        check_use(load_decision(decided), "prompt", params.model)
     asked = draw(answered, params.rows, plan.seed, plan.task)
     bounds = parse_limits(limits, max_cost)
     people = earlier.labels if earlier and earlier.params.form == params.form else {}
     people = read_labels(Path(labels), params.form, [row.id for row in asked]) if labels else people
     if earlier is None or earlier.params != params:
         _announce(replace(plan, model=params.model, endpoint=bounds), asked, predictions, params, tongue)
-    again = shlex.join(["advisor", "judge", folder.name, *_options(params), *(("--labels", labels) if labels else ())])
+    asked_how = [*(("--labels", labels) if labels else ()), *(part for one in limits for part in ("--endpoint", one))]
+    again = shlex.join(["advisor", "judge", _named(folder), *_options(params), *asked_how])
     try:
         with Progress(tongue, screen) as progress:
             record = judge(folder, plan, asked, predictions, params, read_limits(bounds), people, again, progress)
@@ -104,13 +105,41 @@ def _answers(folder: Path) -> tuple[Plan, list[Row], Mapping[str, Prediction]]:
     from executors.data import load_dataset
     from executors.run import read_predictions
 
-    plan, predictions = read_plan_of(folder), read_predictions(folder / "predictions.jsonl")
+    plan, predictions = read_plan_of(folder) or _raced(folder), read_predictions(folder / "predictions.jsonl")
     if plan is None or not predictions:
-        hint = f"advisor run {folder.name}"
+        hint = _answered(folder)
         zh = Problem(f"{folder.name}：还没有回答可供评审", hint)
         raise UserError(f"{folder.name}: there are no answers to judge yet", hint, zh)
     data = load_dataset(replace(plan.data, rows=0, scored=0), plan.task, plan.seed)
     return plan, [row for row in (*data.train, *data.test) if row.id in predictions], predictions
+
+
+def _raced(folder: Path) -> Plan | None:
+    """The plan of a race's pilot, which is kept with what it made; None where nothing was finished here."""
+    from advisor.plan import plan_of
+    from executors.run import read_about
+
+    return plan_of(read_about(folder)["plan"]) if (folder / "artifact" / "about.json").is_file() else None
+
+
+def _answered(folder: Path) -> str:
+    """The command that comes to answers: of a run whose race chose something, that pilot's have been given."""
+    from advisor.prove.records import FOLDER, read_race
+
+    race = read_race(folder)
+    chosen = race.choice.chosen if race and race.choice else ""
+    pilot = race.standing(chosen).pilot if race and chosen else None
+    return f"advisor judge {folder / FOLDER / pilot.folder}" if pilot else f"advisor run {_named(folder)}"
+
+
+def _decided(folder: Path) -> Path | None:
+    """The run whose facts hold here: this one, or that of the race whose pilot this is."""
+    return next((one for one in (folder, *folder.parents[:3]) if (one / "decision.json").is_file()), None)
+
+
+def _named(folder: Path) -> str:
+    """A run as a command names it: by its id, elsewhere by its folder."""
+    return folder.name if folder.parent == runs.root() else str(folder)
 
 
 def _options(params: JudgeParams) -> list[str]:
@@ -167,7 +196,7 @@ def _show(folder: Path, record: JudgeRecord, lang: str, as_json: bool) -> None:
     if as_json:
         click.echo((folder / FOLDER / FILE).read_text(encoding="utf-8").rstrip())
         return
-    told = [line for line, _ in lines(record, folder.name, lang)]
+    told = [line for line, _ in lines(record, _named(folder), lang)]
     bullets(console(), say("judge.title", lang, model=record.params.model), told)
     for note in record.notes:
         console().print(f"• {note[lang]}", style="dim", markup=False)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Wrong = NDArray[np.bool_]
+    Flags = NDArray[np.bool_]
 
 Answers = Mapping[str, Mapping[str, Prediction]]
 """Of each candidate, its predictions by row id."""
@@ -45,6 +45,7 @@ LEAST = 3  # rows that make a cause worth naming
 LEVEL = 0.05
 NEAR = 0.5  # token F1 from which an answer in other words counts as right
 QUARTER = 0.25  # what counts as wrong where nothing simply is
+KEPT = 40  # rows that are wrong, of which the page shows text and answer
 SHOWN = 5  # ids of examples that a group names
 
 
@@ -86,6 +87,16 @@ class Disagreement:
 
 
 @dataclass(frozen=True)
+class Wrong:
+    """A row that the chosen candidate answers wrong, and its answer; empty where it gave none."""
+
+    id: str
+    text: str
+    label: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Failures:
     """Of the candidate `name`. `graded`: nothing is simply wrong here, `wrong` are those furthest from right."""
 
@@ -96,6 +107,7 @@ class Failures:
     groups: tuple[Group, ...]
     disagreements: tuple[Disagreement, ...]
     notes: tuple[Text, ...] = field(default=())
+    wrongs: tuple[Wrong, ...] = ()  # the rows themselves, `KEPT` at most
 
 
 def find(
@@ -118,10 +130,17 @@ def find(
     groups = [] if graded or task != "classification" else _confusions(own, given, wrong)
     groups += _causes(triage, len(own), wrong)
     groups += _apart(own, wrong)
-    return Failures(chosen, len(own), int(wrong.sum()), graded, tuple(groups), disagreements(task, rows, answers))
+    groups = [] if chosen == FLOOR else groups  # it answers without looking: what it gets wrong tells nothing
+    shown = [_wrong(row, given[row.id]) for row, failed in zip(own, wrong, strict=True) if failed][:KEPT]
+    apart = disagreements(task, rows, answers)
+    return Failures(chosen, len(own), int(wrong.sum()), graded, tuple(groups), apart, wrongs=tuple(shown))
 
 
-def wrongs(task: str, metric: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[Wrong, bool]:
+def _wrong(row: Row, given: Prediction) -> Wrong:
+    return Wrong(row.id, row.input.text, row.target, "" if given.abstained else given.text)
+
+
+def wrongs(task: str, metric: str, rows: Sequence[Row], predictions: Sequence[Prediction]) -> tuple[Flags, bool]:
     """(whether each row is wrong, [n]; whether that only means the quarter furthest from right)."""
     import numpy as np
 
@@ -147,7 +166,7 @@ def wrongs(task: str, metric: str, rows: Sequence[Row], predictions: Sequence[Pr
 # -- groups --------------------------------------------------------------------------------------------
 
 
-def _confusions(rows: Sequence[Row], given: Mapping[str, Prediction], wrong: Wrong) -> list[Group]:
+def _confusions(rows: Sequence[Row], given: Mapping[str, Prediction], wrong: Flags) -> list[Group]:
     """Pairs of labels taken for each other at least `LEAST` times in all, the commonest first."""
     taken: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row, failed in zip(rows, wrong, strict=True):
@@ -170,7 +189,7 @@ def _confusions(rows: Sequence[Row], given: Mapping[str, Prediction], wrong: Wro
     return sorted(found, key=lambda group: -group.wrong)
 
 
-def _causes(triage: Mapping[str, Any] | None, rows: int, wrong: Wrong) -> list[Group]:
+def _causes(triage: Mapping[str, Any] | None, rows: int, wrong: Flags) -> list[Group]:
     """What the triage found at least `LEAST` times, with the command that addresses most of them."""
     by_kind: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for failure in (triage or {}).get("failures", ()):
@@ -181,7 +200,7 @@ def _causes(triage: Mapping[str, Any] | None, rows: int, wrong: Wrong) -> list[G
             continue
         commands = Counter(one["command"] for one in failures)
         command = commands.most_common(1)[0][0]
-        why = next(one["why"] for one in failures if one["command"] == command)
+        why = _why([one for one in failures if one["command"] == command])
         name = _named("triage", f"kind_{kind}", kind)
         ids = tuple(one["id"] for one in failures[:SHOWN])
         elsewhere = _share(int(wrong.sum()) - len(failures), rows - len(failures))
@@ -189,7 +208,15 @@ def _causes(triage: Mapping[str, Any] | None, rows: int, wrong: Wrong) -> list[G
     return found
 
 
-def _apart(rows: Sequence[Row], wrong: Wrong) -> list[Group]:
+def _why(failures: Sequence[Mapping[str, Any]]) -> Text:
+    """What addresses them; where each tells of itself, of the first, named as an example."""
+    first: Text = failures[0]["why"]
+    if all(one["why"] == first for one in failures):
+        return first
+    return text("failures.for_example", id=str(failures[0]["id"]), why=first)
+
+
+def _apart(rows: Sequence[Row], wrong: Flags) -> list[Group]:
     """Lengths and languages that go wrong more often than the other rows, told apart from chance."""
     import numpy as np
     from scipy.stats import fisher_exact  # type: ignore[import-untyped]
@@ -209,7 +236,7 @@ def _apart(rows: Sequence[Row], wrong: Wrong) -> list[Group]:
     return sorted(found, key=lambda group: group.adjusted or 0.0)
 
 
-def _lengths(rows: Sequence[Row]) -> list[tuple[str, Text, Text, Wrong]]:
+def _lengths(rows: Sequence[Row]) -> list[tuple[str, Text, Text, Flags]]:
     """The quarters of the rows by characters of the text, with the action for each; none where all are alike long."""
     import numpy as np
 
@@ -227,7 +254,7 @@ def _lengths(rows: Sequence[Row]) -> list[tuple[str, Text, Text, Wrong]]:
     return found
 
 
-def _languages(rows: Sequence[Row]) -> list[tuple[str, Text, Text, Wrong]]:
+def _languages(rows: Sequence[Row]) -> list[tuple[str, Text, Text, Flags]]:
     """The rows of each script; none where there is only one."""
     import numpy as np
 
@@ -387,6 +414,7 @@ def _rows(race: Race, place: Path) -> Sequence[Row]:
 
 def _triage(race: Race, place: Path, run: str) -> Mapping[str, Any] | None:
     """What the chosen one's pilot found, its commands naming the run that was raced instead of the pilot."""
+    from advisor.prove.candidates import run_command
     from advisor.report.triage import read_triage
 
     assert race.choice is not None
@@ -395,7 +423,9 @@ def _triage(race: Race, place: Path, run: str) -> Mapping[str, Any] | None:
     if record is None or pilot is None:
         return None
     own = Path(pilot.folder).name
-    failures = [{**one, "command": _renamed(one["command"], own, run)} for one in record["failures"]]
+    named = f"advisor run {run}", run_command(run, race.choice.chosen)  # the run may recommend another method
+    commands = [_renamed(one["command"], own, run).replace(*named, 1) for one in record["failures"]]
+    failures = [{**one, "command": command} for one, command in zip(record["failures"], commands, strict=True)]
     return {**record, "failures": failures}
 
 
@@ -411,9 +441,15 @@ def told(found: Failures, lang: str) -> list[str]:
         wrong, elsewhere = (formats.percent(share, lang) for share in (group.wrong / group.rows, group.elsewhere))
         key = "failures.cause" if group.adjusted is None else "failures.group"
         values = {"name": group.name, "wrong": group.wrong, "rows": group.rows, "share": wrong, "elsewhere": elsewhere}
-        lines.append(say(key, lang, **values, action=group.action))
-    suspect = sum(2 * one.against > one.of for one in found.disagreements)
+        action = group.action[lang] + (f"{say('word.colon', lang)}`{group.command}`" if group.command else "")
+        lines.append(say(key, lang, **values, action=action))
     if found.disagreements:
-        count = len(found.disagreements)
-        lines.append(say("failures.labels", lang, count=count, suspect=suspect, file=f"{FOLDER}/{FILE}"))
+        count, suspect = len(found.disagreements), suspects(found)
+        key = "failures.labels" if suspect else "failures.labels_open"
+        lines.append(say(key, lang, count=count, suspect=suspect, file=f"{FOLDER}/{FILE}"))
     return lines
+
+
+def suspects(found: Failures) -> int:
+    """Rows on which most candidates agree on another answer than the label."""
+    return sum(2 * one.against > one.of for one in found.disagreements)

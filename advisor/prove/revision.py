@@ -75,13 +75,15 @@ class Revision:
 
 def revise(decision: Decision, race: Race, folder: Path) -> Revision:
     """Take up a run's decision by its race, and record it as `RUN/prove/revision.json`."""
-    found = revised(decision, read_ground(race, folder, decision.facts), race.choice.chosen if race.choice else "")
+    tried = any(one.pilot for one in race.standings if one.name != FLOOR)
+    chosen, rule = (race.choice.chosen, race.choice.rule) if race.choice and tried else ("", "")
+    found = revised(decision, read_ground(race, folder, decision.facts), chosen, rule)
     write_json(folder / FOLDER / FILE, {"schema_version": SCHEMA_VERSION, **_plain(found)})
     return found
 
 
-def revised(decision: Decision, ground: Ground, chosen: str = "") -> Revision:
-    """The same of any answers; nothing is recorded. `chosen`: what they were found to speak for."""
+def revised(decision: Decision, ground: Ground, chosen: str = "", rule: str = "") -> Revision:
+    """The same of any answers; nothing is recorded. `chosen`: what they were found to speak for, by which `rule`."""
     from advisor.commands.ask import complete
     from advisor.revisit import known_facts, profile_warnings
 
@@ -91,7 +93,7 @@ def revised(decision: Decision, ground: Ground, chosen: str = "") -> Revision:
     after = complete(facts, decision.inputs, decision.run, profile_warnings(decision)) if kept else decision
     contradictions = tuple(contradicted(decision, ground))
     difference = differ(decision, after)
-    told = tuple(_told(decision, after, kept, overruled, contradictions, difference, chosen))
+    told = tuple(_told(decision, after, kept, overruled, contradictions, difference, chosen, rule))
     return Revision(decision, after, kept, overruled, contradictions, difference, told)
 
 
@@ -394,6 +396,7 @@ def _told(
     contradictions: tuple[Contradiction, ...],
     difference: Difference,
     chosen: str,
+    rule: str,
 ) -> Iterable[Text]:
     """What was found, whether the recommendation moves and why, and which rules do not hold here."""
     said = {fact.id for fact in before.facts.values() if fact.origin == "asked"}
@@ -409,7 +412,9 @@ def _told(
         yield text("revision.moved", step=step.text, answer=step.answer, why=step.why, **methods)
     else:
         yield text("revision.moved_end", **methods)
-    if chosen and {*chosen.split("+")} != {*after.methods}:
+    if rule == "floor":
+        yield text("revision.chart_and_floor", after=methods["after"])
+    elif chosen and {*chosen.split("+")} != {*after.methods}:
         yield text("revision.chart_and_race", after=methods["after"], chosen=_method(chosen))
     yield from (one.text for one in contradictions)
 

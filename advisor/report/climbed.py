@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+
 from advisor import formats, words
-from advisor.prove.until import Climb, RungRun
-from advisor.report.blocks import Block, Bullets, Cell, Prose, Table
-from advisor.report.prove import ends
+from advisor.prove.until import FOLDER, Climb, RungRun
+from advisor.report.blocks import Block, Bullets, Cell, Command, Prose, Table
+from advisor.report.prove import SPACE, ends
+from advisor.runs import root
 from advisor.texts import say
 
 
@@ -15,6 +18,9 @@ def section(climb: Climb | None, lang: str) -> list[Block]:
         return []
     told, reached = climb.told.get(lang, ""), climb.status == "reached"
     blocks: list[Block] = [Prose(told, "good" if reached else "warn")] if told else []
+    if reached:
+        place = root() / climb.run / FOLDER / climb.rungs[-1].folder
+        blocks += [Prose(say("prove.use_it", lang)), Command(f'{shlex.join(["advisor", "predict", str(place)])} "…"')]
     metric = words.label("metric", climb.metric, lang)
     title = say("until.title", lang, metric=metric, target=formats.score(climb.target))
     head = tuple(say(f"until.{name}", lang) for name in ("rung", "score", "took", "read", "why"))
@@ -30,12 +36,13 @@ def section(climb: Climb | None, lang: str) -> list[Block]:
 def _rung(number: int, rung: RungRun, lang: str) -> tuple[Cell, ...]:
     failed = say("until.failed", lang, error=rung.error) if rung.error else "–"
     read = words.value_text("failure", rung.read, lang) if rung.read else say("until.unread", lang)
+    read = "–" if rung.reached else read  # what is good enough needs no lever
     return (
         Cell(
             f"{number}. {words.method_name(rung.name, lang)}", note=say("until.reached", lang) if rung.reached else ""
         ),
         Cell(formats.score(rung.score.value), note=ends(rung.score), tone="strong") if rung.score else Cell(failed),
-        Cell(formats.seconds(rung.seconds, None, lang)),
+        Cell(formats.seconds(rung.seconds, None, lang).replace(" ", SPACE)),
         Cell(read),
         Cell(rung.why[lang]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advisor import formats, words
-from advisor.prove.failures import Disagreement, Failures, Group, told
+from advisor.prove.failures import FLOOR, Disagreement, Failures, Group, Wrong, suspects, told
 from advisor.report.blocks import Block, Cell, Fold, Prose, Table
 from advisor.report.training import cut
 from advisor.texts import say
@@ -19,15 +19,18 @@ def section(found: Failures | None, lang: str) -> list[Block]:
     """The groups with what to do about each, and the rows whose labels to check."""
     if found is None:
         return []
-    lines = told(found, lang)
+    lines = [f"{line}{say('prove.stop', lang)}" for line in told(found, lang)]
     name = words.method_name(found.name, lang)
     blocks: list[Block] = [Prose(f"{name}{say('word.colon', lang)}{lines[0]}", "lead")]
     blocks += [_groups(found.groups, lang)] if found.groups else []
-    if not found.groups and found.wrong:
+    if not found.groups and found.wrong and found.name != FLOOR:
         blocks.append(Prose(say("prove.no_groups", lang)))
+    if found.wrongs and found.name != FLOOR:
+        folded = say("prove.wrong_rows", lang, count=len(found.wrongs))
+        blocks.append(Fold(folded, _wrongs(folded, found.wrongs, lang)))
     if found.disagreements:
         blocks += [Prose(say("prove.check", lang), "label"), Prose(lines[-1])]
-        blocks += _labels(found.disagreements[:SHOWN], lang)
+        blocks += _labels(found.disagreements[:SHOWN], FIRST if suspects(found) else 0, lang)
     return blocks
 
 
@@ -49,13 +52,26 @@ def _group(group: Group, lang: str) -> tuple[Cell, ...]:
     )
 
 
-def _labels(found: Sequence[Disagreement], lang: str) -> list[Block]:
-    """The most suspect, the others under a fold."""
-    title, rest = say("prove.check", lang), found[FIRST:]
-    blocks: list[Block] = [_rows(title, found[:FIRST], lang)]
+def _wrongs(caption: str, found: Sequence[Wrong], lang: str) -> Table:
+    head = tuple(say(f"prove.{name}", lang) for name in ("check_text", "check_label", "wrong_answer"))
+    rows = tuple(
+        (
+            Cell(cut(one.text, LONG), note=one.id),
+            Cell(cut(one.label, LONG), tone="strong"),
+            Cell(cut(one.answer, LONG) or "–"),
+        )
+        for one in found
+    )
+    return Table(caption, head, rows)
+
+
+def _labels(found: Sequence[Disagreement], first: int, lang: str) -> list[Block]:
+    """The most suspect, as many as `first`, the others under a fold."""
+    title, rest = say("prove.check", lang), found[first:]
+    blocks: list[Block] = [_rows(title, found[:first], lang)] if first else []
     if not rest:
         return blocks
-    folded = say("prove.check_more", lang, count=len(rest))
+    folded = say("prove.check_more" if first else "prove.check_all", lang, count=len(rest))
     return [*blocks, Fold(folded, _rows(folded, rest, lang))]
 
 

@@ -34,6 +34,8 @@ def section(race: Race | None, lang: str) -> list[Block]:
     curves = curves_of(race) if race else {}
     if race is None or not curves:
         return []
+    if _at_floor(race):
+        return [Prose(f"{line}{say('prove.stop', lang)}") for line in sentences(race, lang)]
     blocks: list[Block] = [Prose(f"{line}{say('prove.stop', lang)}") for line in sentences(race, lang)]
     drawn = {name: curve for name, curve in curves.items() if len(curve.points) > 1}
     blocks += [_drawing(dict(list(drawn.items())[:DRAWN]), race, lang)] if drawn else []
@@ -43,8 +45,15 @@ def section(race: Race | None, lang: str) -> list[Block]:
 def sentences(race: Race, lang: str) -> list[str]:
     """Whether more labels would help: of those that were run on all there are, for what more would add to these."""
     curves = curves_of(race)
+    if curves and _at_floor(race):
+        return [say("prove.learnt_nothing", lang)]
     whole = {name: curve for name, curve in curves.items() if curve.rows >= race.train}
     return told(whole or curves, lang) if curves else []
+
+
+def _at_floor(race: Race) -> bool:
+    """Whether nothing is above the floor: curves then only tell how such curves usually run."""
+    return race.choice is not None and race.choice.rule == "floor"
 
 
 def curves_of(race: Race) -> Curves:

@@ -12,6 +12,7 @@ from advisor.cards import Variant, load_cards
 from advisor.decision import Decision, Flip, Ranked
 from advisor.prove.until import Climb
 from advisor.report import (
+    advised,
     bars,
     chain,
     climbed,
@@ -83,20 +84,22 @@ def make_page(
         ("curves", lambda: curves.section(decision, lang)),
         ("quote", lambda: _quote(decision, lang)),
         ("ladder", lambda: _ladder(decision, lang)),
-        ("next", lambda: _next(decision, result, lang)),
+        ("next", lambda: _next(decision, result, advised.advised(decision, proved, climb), lang)),
         ("risks", lambda: _bullets(decision.risks, lang)),
         ("facts", lambda: [_facts(decision, lang)]),
         ("details", lambda: _details(result, lang)),
         ("sources", lambda: _sources(decision, lang)),
     )
     built = ((name, build()) for name, build in builders)
+    title, lead = advised.head(decision, proved, climb, lang)
+    taken = advised.advised(decision, proved, climb)
     frame = {name: say(f"report.{name}", lang) for name in ("product", "contents", "skip", "footer", "path_assumed")}
     return Page(
         lang=lang,
-        title=say("report.title", lang, methods=words.methods_name(decision.methods, lang)),
+        title=title,
         kicker=say("report.kicker", lang, run=decision.run, date=decision.created[:16].replace("T", " ")),
-        lead=reason(decision, lang),
-        tiles=(*prove.tiles(proved, lang), *_tiles(decision, result, floor, lang)),
+        lead=lead,
+        tiles=(*prove.tiles(proved, lang), *_tiles(decision, result, floor, taken, lang)),
         sections=tuple(Section(name, say(f"report.{name}", lang), tuple(blocks)) for name, blocks in built if blocks),
         names=frame,
     )
@@ -111,12 +114,13 @@ def reason(decision: Decision, lang: str) -> str:
 # -- the head ------------------------------------------------------------------------------------------
 
 
-def _tiles(decision: Decision, result: Result | None, floor: Result | None, lang: str) -> tuple[Tile, ...]:
+def _tiles(decision: Decision, result: Result | None, floor: Result | None, taken: str, lang: str) -> tuple[Tile, ...]:
+    """Of what is recommended, or where rows speak for another candidate (`taken`) of that one."""
     level = decision.confidence.level
-    tiles = [Tile(say("report.tile_confidence", lang), formats.percent(level, lang), share=level)]
+    tiles = [] if taken else [Tile(say("report.tile_confidence", lang), formats.percent(level, lang), share=level)]
     if result and result.metric in result.scores:
         tiles.insert(0, _score_tile(result, floor, lang))
-    quote = decision.quote.get(decision.methods[0]) if decision.methods else None
+    quote = decision.quote.get(taken or next(iter(decision.methods), ""))
     if quote:
         figures = words.quote_figures(quote, lang)
         labels = {"hours": "tile_time", "usd": "tile_money", "memory": "tile_memory", "per_1000": "tile_answers"}
@@ -326,7 +330,10 @@ def _ladder(decision: Decision, lang: str) -> list[Block]:
     return [Table(say("report.ladder", lang), head, rows)] if rows else []
 
 
-def _next(decision: Decision, result: Result | None, lang: str) -> list[Block]:
+def _next(decision: Decision, result: Result | None, taken: str, lang: str) -> list[Block]:
+    from advisor.prove.candidates import FLOOR
+    from advisor.prove.candidates import run_command as command_of
+
     blocks: list[Block] = []
     if decision.confidence.find_out_first:
         fact = words.fact_name(decision.confidence.find_out_first, lang)
@@ -337,6 +344,8 @@ def _next(decision: Decision, result: Result | None, lang: str) -> list[Block]:
         if "rag" in result.executor.split("+"):
             blocks += [Prose(say("report.next_fresh", lang)), Command(f"advisor index {decision.run}")]
         blocks += [Prose(say("report.next_ran", lang)), Command(run_command(decision))]
+    elif taken and taken != FLOOR:
+        blocks += [Prose(say("report.next_run", lang)), Command(command_of(decision.run, taken))]
     else:
         blocks += _how_to_run(decision, lang)
     return [*blocks, Prose(say("report.next_ladder", lang))] if decision.ladder else blocks

@@ -5,13 +5,15 @@ Pure: records in, blocks out. The figures of a pilot are worded here for the scr
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advisor import formats, words
-from advisor.prove.records import Choice, Paired, Pilot, Race, Standing, read_race
+from advisor.prove.records import FOLDER, Choice, Paired, Pilot, Race, Standing, read_race
 from advisor.report import bars
 from advisor.report.blocks import Block, Bullets, Cell, Command, Prose, Table, Tile
 from advisor.report.chain import signed
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 NONE = "–"
 SPACE = "\u00a0"
+JOINED = "\u2060"  # after a dash, where a line would break
 LEAST_P = 0.001
 TONES = {  # of a state: the badge's class
     "waiting": "",
@@ -115,6 +118,9 @@ class Proved:
     revision: Revision | None = None
     failures: Failures | None = None
     notes: tuple[Text, ...] = ()  # what could not be read, and why
+    again: str = ""  # the command that goes on with it
+    place: str = ""  # the race's folder
+    usd: float | None = None  # what endpoints asked for its pilots; None where none was asked, or no price is known
 
 
 def read_proved(folder: Path) -> Proved | None:
@@ -122,18 +128,27 @@ def read_proved(folder: Path) -> Proved | None:
 
     Rows that are no longer where they were are no reason to show nothing: that is then a note.
     """
+    from advisor.prove.asked import command_of
     from advisor.prove.failures import read_failures
     from advisor.prove.revision import read_revision
 
     race = read_race(folder)
     if race is None:
         return None
-    revision = read_revision(folder)
+    revision, again, place = read_revision(folder), command_of(folder), str(folder / FOLDER)
     try:
-        return Proved(race, revision, read_failures(folder))
+        return Proved(race, revision, read_failures(folder), again=again, place=place, usd=_spent(race, folder))
     except UserError as error:
         why = {lang: error.told(lang).message for lang in LANGUAGES}
-        return Proved(race, revision, notes=(text("prove.unread", why=why),))
+        return Proved(race, revision, notes=(text("prove.unread", why=why),), again=again, place=place)
+
+
+def _spent(race: Race, folder: Path) -> float | None:
+    """US dollars, by the records of the pilots' runs: one that was scored on more rows has one for all of it."""
+    places = dict.fromkeys(folder / FOLDER / pilot.folder / "result.json" for pilot in race.pilots)
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in places if path.is_file()]
+    costs = [float(one["cost_usd"]) for one in records if one.get("cost_usd") is not None]
+    return sum(costs) if costs else None
 
 
 def tiles(proved: Proved | None, lang: str) -> list[Tile]:
@@ -151,24 +166,42 @@ def section(proved: Proved | None, run: str, lang: str) -> list[Block]:
     if proved is None:
         return []
     race = proved.race
-    counts = {"count": len(race.standings), "test": formats.number(race.test)}
-    blocks: list[Block] = [Prose(say("prove.lead", lang, metric=metric_name(race, lang), **counts), "lead")]
-    blocks += _choice(race, run, lang)
+    scored = sum(one.pilot is not None for one in race.standings)
+    counts = {"count": len(race.standings), "scored": scored, "test": formats.number(race.test)}
+    key = "prove.lead" if scored == len(race.standings) else "prove.lead_part"
+    blocks: list[Block] = [Prose(say(key, lang, metric=metric_name(race, lang), **counts), "lead")]
+    blocks += _choice(proved, run, lang)
     blocks += _chart(race, lang)
-    blocks += [_scores(race, lang), *_costs(race, lang), Prose(told_saved(race, lang)), *_pairs(race, lang)]
+    blocks += [_scores(race, lang), *_costs(race, lang), Prose(told_taken(proved, lang)), *_pairs(race, lang)]
     notes = tuple(dict.fromkeys(note[lang] for note in (*race.notes, *proved.notes)))
     return [*blocks, Prose(say("prove.notes", lang), "label"), Bullets(notes)] if notes else blocks
 
 
-def _choice(race: Race, run: str, lang: str) -> list[Block]:
+def _choice(proved: Proved, run: str, lang: str) -> list[Block]:
     from advisor.prove.candidates import run_command
 
+    race = proved.race
     if race.status != "done" or race.choice is None:
-        return [Prose(say("prove.unfinished", lang), "warn"), Command(f"advisor prove {run}")]
+        return [Prose(say("prove.unfinished", lang), "warn"), Command(proved.again or f"advisor prove {run}")]
     blocks: list[Block] = [Prose(race.choice.why[lang], choice_tone(race.choice))]
-    if race.choice.chosen:
-        blocks += [Prose(say("prove.run_it", lang)), Command(run_command(run, race.choice.chosen))]
+    use = use_command(proved)
+    if use:
+        blocks += [Prose(say("prove.use_it", lang)), Command(use)]
+    if race.choice.chosen and race.choice.rule != "floor":
+        told = say("prove.own_it" if use else "prove.run_it", lang)
+        blocks += [Prose(told), Command(run_command(run, race.choice.chosen))]
     return blocks
+
+
+def use_command(proved: Proved) -> str:
+    """The command that uses what was chosen as the race left it; empty where it was not run to the end, or is a chain
+    or the floor."""
+    race, chosen = proved.race, proved.race.choice.chosen if proved.race.choice else ""
+    pilot = race.standing(chosen).pilot if chosen else None
+    if not proved.place or pilot is None or pilot.share < 1 or pilot.scored < race.test:
+        return ""
+    alone = "+" not in chosen and race.standing(chosen).verdict != "floor"
+    return f'advisor predict {shlex.quote(f"{proved.place}/{pilot.folder}")} "…"' if alone else ""
 
 
 def choice_tone(choice: Choice) -> str:
@@ -185,6 +218,14 @@ def told_saved(race: Race, lang: str) -> str:
         return say("prove.saved", lang, spent=spent, full=full)
     share = formats.percent(1 - race.spent / race.full, lang)
     return say("prove.saved_share", lang, spent=spent, full=full, share=share)
+
+
+def told_taken(proved: Proved, lang: str) -> str:
+    """The same, and what endpoints cost."""
+    told = told_saved(proved.race, lang)
+    if proved.usd is None:
+        return told
+    return told + say("prove.paid", lang, usd=formats.dollars(proved.usd, proved.usd, lang))
 
 
 def _chart(race: Race, lang: str) -> list[Block]:
@@ -229,9 +270,12 @@ def _score_row(one: Standing, race: Race, lang: str) -> tuple[Cell, ...]:
 
 
 def state_name(standing: Standing, lang: str) -> str:
-    """How far a candidate was run; one that could not be paid even in part was not run at all."""
-    untried = standing.state == "raced" and standing.pilot is None
-    return say("prove.state.untried" if untried else f"prove.state.{standing.state}", lang)
+    """How far a candidate was run; one that could not be paid even in part, or was not planned, was not run at all."""
+    state: str = standing.state
+    if standing.pilot is None:
+        planned = standing.seconds_full > 0  # what cannot be run on these inputs is foretold no time
+        state = {"raced": "untried", "failed": "failed" if planned else "refused"}.get(state, state)
+    return say(f"prove.state.{state}", lang)
 
 
 def marks(standing: Standing, race: Race) -> list[str]:
@@ -254,7 +298,7 @@ def told_end(standing: Standing, lang: str) -> str:
 
 def ends(score: Score | None) -> str:
     """Of an interval, which no line breaks."""
-    return f"{formats.score(score.low)}{SPACE}–{SPACE}{formats.score(score.high)}" if score else NONE
+    return f"{formats.score(score.low)}{SPACE}–{JOINED}{SPACE}{formats.score(score.high)}" if score else NONE
 
 
 def _costs(race: Race, lang: str) -> list[Block]:
@@ -285,7 +329,7 @@ def _pairs(race: Race, lang: str) -> list[Block]:
     rows = tuple(
         (
             Cell(words.method_name(pair.other, lang)),
-            Cell(told_signed(pair.difference)),
+            Cell(signed(pair.difference.value), note=told_ends(pair.difference).replace(" ", SPACE)),
             Cell(told_p(pair.adjusted, lang)),
             Cell(told_pair(pair, lang), tone=f"badge {'recommended' if pair.told_apart else 'not_yet'}"),
         )
@@ -298,7 +342,11 @@ def _pairs(race: Race, lang: str) -> list[Block]:
 
 def told_signed(difference: Score) -> str:
     """``+0.028 [−0.006, +0.061]``."""
-    return f"{signed(difference.value)} [{signed(difference.low)}, {signed(difference.high)}]"
+    return f"{signed(difference.value)} {told_ends(difference)}"
+
+
+def told_ends(difference: Score) -> str:
+    return f"[{signed(difference.low)}, {signed(difference.high)}]"
 
 
 def told_p(p: float, lang: str) -> str:

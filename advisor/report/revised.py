@@ -36,8 +36,9 @@ def section(revision: Revision | None, lang: str) -> list[Block]:
     """Whether the recommendation stands, the two side by side, and what speaks against it."""
     if revision is None:
         return []
-    tone = "good" if revision.difference.stands and not revision.contradictions else "warn"
     verdict = sentences(revision, lang).verdict
+    alone = len(verdict) == 1  # else the race speaks for another method, or for none
+    tone = "good" if revision.difference.stands and alone and not revision.contradictions else "warn"
     blocks: list[Block] = [Prose(told, tone if n == 0 else "") for n, told in enumerate(verdict)]
     blocks.append(_beside(revision, lang))
     if revision.facts:

@@ -21,9 +21,9 @@ from advisor.report.prove import (
     score_notes,
     state_name,
     told_pair,
-    told_saved,
     told_score,
     told_signed,
+    told_taken,
 )
 from advisor.screen import block, bullets, grid, styled
 from advisor.texts import say, section_texts
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text as Line
 
-WIDE = 120  # columns from which every figure has a column of its own
+WIDE = 120  # columns from which every figure has a column of its own, where they all fit
 NAME = 20  # columns that a candidate's name has at least
 QUIET = 60.0  # seconds after which something is said of a long pilot where there is no terminal
 STYLES = {"running": "bold cyan", "raced": "yellow", "finished": "green", "stopped": "dim", "failed": "red"}
@@ -149,7 +149,7 @@ def show_proved(proved: Proved, lang: str, console: Console) -> None:
     race = proved.race
     console.print()
     console.print(race_table(race, lang, console.width))
-    console.print(styled(told_saved(race, lang), "dim"))
+    console.print(styled(told_taken(proved, lang), "dim"))
     reasons = [f"{words.method_name(s.name, lang)}{say('word.colon', lang)}{ended(s, lang)}" for s in race.standings
                if s.why]  # fmt: skip
     bullets(console, say("prove.not_to_the_end", lang), reasons)
@@ -223,7 +223,8 @@ def race_table(race: Race, lang: str, width: int) -> RenderableType:
     """The candidates as they stand: a column a figure where there is room, else a few lines a candidate."""
     from rich.console import Group
 
-    body = _columns(race, lang) if width >= WIDE else Group(*_stacked(race, lang))
+    columns = _columns(race, lang) if width >= WIDE else None
+    body = columns if columns and _least_width(columns) <= width else Group(*_stacked(race, lang))
     return Group(styled(race_title(race, lang), "bold"), body)
 
 
@@ -238,8 +239,11 @@ def brief_table(race: Race, lang: str) -> RenderableType:
 def _columns(race: Race, lang: str) -> Table:
     known = {key for one in race.standings for key in figures(one.pilot, race, lang)}
     shown = [key for key in FIGURES if key in known]
-    table = grid(tuple(say(f"prove.{key}", lang) for key in ("candidate", "state", "score", *shown)))
-    table.columns[0].min_width, table.columns[2].no_wrap = NAME, True
+    heads = (say(f"prove.{key}", lang) for key in ("candidate", "state", "score", *shown))
+    table = grid(tuple(head.replace(" (", "\n(").replace("（", "\n（") for head in heads))
+    table.columns[0].min_width = NAME
+    for column in table.columns[1:]:
+        column.no_wrap = True  # what cannot be narrower is cut instead: `race_table` sees to it that all fit
     for one in race.standings:
         found = dict(figures(one.pilot, race, lang))
         if one.pilot and found:
@@ -250,6 +254,17 @@ def _columns(race: Race, lang: str) -> Table:
         cells = (styled(found.get(key, NONE), "" if key in found else "dim") for key in shown)
         table.add_row(_name(one, race, lang), _state(one, lang), score, *cells)
     return table
+
+
+def _least_width(table: Table) -> int:
+    """Columns that a table needs where only its first can be narrower than its text."""
+    from rich.console import Console
+
+    first = table.columns[0]
+    first.max_width = first.min_width
+    least = Console(width=10 * WIDE).measure(table).maximum
+    first.max_width = None
+    return least
 
 
 def _stacked(race: Race, lang: str) -> Iterable[RenderableType]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from advisor import formats, words
 from advisor.prove.until import FOLDER, Climb, RungRun
+from advisor.runs import root
 from advisor.screen import block, bullets, grid, styled
 from advisor.texts import say
 
@@ -54,7 +55,7 @@ def show_climb(climb: Climb, lang: str, console: Console) -> None:
     bullets(console, say("until.skipped", lang), skipped)
     style = "bold green" if climb.status == "reached" else "bold yellow"
     console.print(f"\n{climb.told.get(lang, '')}", style=style, markup=False)
-    console.print(say("until.place", lang, place=f"{climb.run}/{FOLDER}"), style="dim", markup=False)
+    console.print(say("until.place", lang, place=root() / climb.run / FOLDER), style="dim", markup=False)
 
 
 def _score(rung: RungRun, lang: str) -> str:
@@ -65,4 +66,6 @@ def _score(rung: RungRun, lang: str) -> str:
 
 
 def _read(rung: RungRun, lang: str) -> str:
+    if rung.reached:
+        return "–"  # what is good enough needs no lever
     return words.value_text("failure", rung.read, lang) if rung.read else say("until.unread", lang)

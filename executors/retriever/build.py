@@ -137,7 +137,8 @@ def choose_reader(predictor: RagPredictor, job: Job, language: str) -> None:
     """Set the reader that answers training questions best; by the model's size where there are too few."""
     if job.plan.task not in SPANS or language != "en":  # words are told by spaces
         return
-    rows = random.Random(job.plan.seed).sample(list(job.rows), min(TRIAL_ROWS, len(job.rows)))
+    showable = refuse_leaks(job, job.rows)[0]
+    rows = random.Random(job.plan.seed).sample(showable, min(TRIAL_ROWS, len(showable)))
     if len(rows) < TRIAL_LEAST:
         alias = alias_of(job.plan.model)
         chosen: ReaderName = "extract" if alias and alias.parameters < SMALL else "generate"
