@@ -101,6 +101,18 @@ def test_all_at_the_floor() -> None:
     assert "0.520" in found.why["en"]
 
 
+def test_where_only_the_floor_was_run_nothing_is_said_of_others() -> None:
+    found = chosen({"baseline": first(20)})
+    assert (found.chosen, found.rule) == ("baseline", "floor")
+    assert "Only the floor was run" in found.why["en"]
+
+
+def test_a_cost_that_is_hardly_lower_is_no_difference() -> None:
+    values = {"baseline": first(20), "probe": first(158), "peft": first(160)}
+    assert chosen(values, 0.05, costs={"baseline": 0.0, "probe": 0.95, "peft": 1.0}).chosen == "peft"
+    assert chosen(values, 0.05, costs={"baseline": 0.0, "probe": 0.8, "peft": 1.0}).chosen == "probe"
+
+
 def test_the_floor_itself_may_be_best() -> None:
     found = chosen({"baseline": first(120), "probe": first(90)})
     assert (found.chosen, found.rule) == ("baseline", "floor")

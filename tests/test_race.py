@@ -26,6 +26,9 @@ from tests.fakes import FirstWordExecutor, FirstWordPredictor
 BUILT: list[tuple[float, int]] = []  # the skill and rows of every training
 
 
+REFUSED: list[float | None] = []  # skills whose candidates refuse to be built
+
+
 @dataclass(frozen=True)
 class SkilledParams:
     skill: float = 1.0  # share of the words that it learns
@@ -44,6 +47,8 @@ class SkilledExecutor(FirstWordExecutor):
     def build(self, job: Job) -> FirstWordPredictor:
         skill = job.plan.params.get("skill", 1.0)
         BUILT.append((skill, len(job.rows)))
+        if skill in REFUSED:
+            raise UserError("no room", "make room")
         if job.plan.params.get("crash"):
             raise MemoryError("no room for it")
         words = sorted({row.input.text.split()[0]: row.target for row in job.rows}.items())
@@ -90,8 +95,10 @@ def racer(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Racer:
         racers: dict[str, tuple[float, float]],
         options: Options = AMPLE,
         crash: str = "",
+        refuse: float | None = None,
         shown: Callable[[Race, str], None] = lambda race, running: None,
     ) -> Race:
+        REFUSED[:] = [refuse]
         plan = Plan("floor", "classification", DataSpec("train.csv", "test.csv"))
         found = [Candidate("baseline", ("baseline",), "floor", plan, 0.1)]
         for name, (skill, seconds) in racers.items():
@@ -236,6 +243,27 @@ def test_more_minutes_go_on_where_fewer_ended(racer: Racer) -> None:
     found = racer(field, Options(seconds=100_000.0))
     assert found.standing("dear").state == "finished"
     assert not [skill for skill, rows in BUILT[built:] if skill == 0.9]
+
+
+def test_fewer_minutes_lose_nothing_that_was_measured(racer: Racer) -> None:
+    field = {"cheap": (0.9, 1.0), "dear": (1.0, 900.0)}
+    first = racer(field, Options(seconds=100_000.0))
+    built = len(BUILT)
+    found = racer(field, Options(seconds=2.0))
+    assert found.pilots == first.pilots
+    assert found.choice == first.choice
+    assert len(BUILT) == built
+
+
+def test_what_failed_is_tried_again_when_the_race_is_run_again(racer: Racer) -> None:
+    field = {"good": (0.9, 1.0), "refused": (1.0, 2.0)}
+    found = racer(field, refuse=1.0)
+    assert found.standing("refused").state == "failed"
+    assert "no room (make room)" in found.standing("refused").why["en"]
+    built = len(BUILT)
+    found = racer(field)
+    assert found.standing("refused").state == "finished"
+    assert BUILT[built:] == [(1.0, 400)]
 
 
 def test_the_record_reads_back_as_the_same(racer: Racer, workdir: Path) -> None:

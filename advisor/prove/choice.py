@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 20  # held-out rows, below which even the floor cannot be told from a method
 LEVEL = 0.05
+CHEAPER = 0.1  # a cost lower by less than this share is no difference: times of one run vary as much
 
 
 def compare(values: Values, best: str = "") -> tuple[Paired, ...]:
@@ -163,7 +164,8 @@ def _ruled(given: Field, best: str, above: Sequence[str]) -> tuple[str, str]:
     reached = [name for name in names if given.target is not None and given.expected(name) >= given.target]
     if reached:
         return given.cheapest(reached), "cheapest_at_target"
-    within = [name for name in names if given.cost(name) < given.cost(best) and _within_margin(given, name, best)]
+    most = (1 - CHEAPER) * given.cost(best)
+    within = [name for name in names if given.cost(name) < most and _within_margin(given, name, best)]
     return (given.cheapest(within), "cheaper_equal") if within else (best, "best")
 
 
@@ -204,6 +206,8 @@ def _ground(given: Field, chosen: str, best: str, rule: str) -> Text:
     from executors.metrics.compare import p_value
 
     floor = given.told(given.expected(given.floor)) if given.floor in given.values else ""
+    if len(given.values) == 1 and rule == "floor":
+        return text("choice.floor_alone", floor=floor, n=given.n)
     if rule == "floor" and best == given.floor:
         return text("choice.floor_best", floor=floor, n=given.n)
     p = p_value(given.values[best] - given.values[given.floor]) if rule == "floor" else 1.0

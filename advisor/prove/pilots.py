@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import executors
 from advisor.prove.candidates import Candidate, foretold
 from advisor.prove.records import Pilot
-from executors.base import Plan, Reporter, Result, parse_params, silent
+from executors.base import Plan, Reporter, Result, UserError, parse_params, silent
 from executors.energy import Meter
 
 if TYPE_CHECKING:
@@ -126,11 +126,18 @@ def run_pilot(
     folder.mkdir(parents=True, exist_ok=True)
     deaths = _deaths(folder)
     if deaths >= DEATHS:
-        return replace(pilot, error=f"the process was killed {deaths} times while it ran, e.g. for want of memory")
+        again = f"delete {folder / BEGUN} to try it again"
+        return replace(
+            pilot, error=f"the process was killed {deaths} times while it ran, e.g. for want of memory; {again}"
+        )
     (folder / BEGUN).write_text(str(deaths + 1), encoding="utf-8")
     try:
         with Meter() as meter:
             result = _run(shrink(candidate.plan, size), folder, report)
+    except UserError as error:
+        return replace(
+            pilot, error=" ".join(f"{error.message} ({error.hint})".split()) if error.hint else error.message
+        )
     except Exception as error:  # noqa: BLE001 (whatever one candidate fails of, the others are still raced)
         (folder / CRASH).write_text(traceback.format_exc(), encoding="utf-8")
         return replace(pilot, error=" ".join(f"{type(error).__name__}: {error}".split()))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -100,12 +101,13 @@ class _Racing:
         self._report, self._shown = report, shown
         self.data, self.metric = _load(found[0].plan, options.metric)
         self.price = _price()
-        stamp = _stamp(found, options)
+        stamp = _stamp(found, options, self.metric)
         earlier = read_race(folder)
         same = earlier if earlier and earlier.stamp == stamp else None
         foretold = {**{one.name: one.seconds for one in found}, **(same.foretold if same else {})}
         self.found = in_order(replace(one, seconds=foretold[one.name]) for one in found)
-        self._kept = {(p.candidate, p.folder, p.scored): p for p in same.pilots} if same else {}
+        known = [pilot for pilot in same.pilots if not pilot.error] if same else []  # what failed is tried again
+        self._kept = {(p.candidate, p.folder, p.scored): p for p in known}
         self.race = Race(
             task=_spec(found[0].plan).task,
             metric=self.metric,
@@ -135,7 +137,7 @@ class _Racing:
                 self._first(candidate, FIRST * self.race.budget)
             self._grow()
             for candidate in self.found:  # what was too dear beside the others, where budget is left
-                self._first(candidate, self._left())
+                self._first(candidate, self.race.budget)
             self._grow()
             self._score_finalists()
             self._fill_curves()
@@ -154,17 +156,17 @@ class _Racing:
         if self.options.seconds < least:
             need, have = (formats.seconds(s, None, "en") for s in (least, self.options.seconds))
             need_zh, have_zh = (formats.seconds(s, None, "zh") for s in (least, self.options.seconds))
-            minutes = f"--minutes {max(1, round(3 * least / 60))}"
+            minutes = f"--minutes {math.ceil(1.25 * least / 60)}"  # the floor takes something, too
             zh = Problem(f"--minutes：{have_zh}不够任何一次试跑（最小的约需{need_zh}）", f"至少给 {minutes}")
             told = f"--minutes: {have} is too little for any pilot, the smallest takes about {need}"
             raise UserError(told, f"give at least {minutes}", zh)
 
     def _first(self, candidate: Candidate, most: float) -> None:
-        """A candidate's first pilot, or what keeps it from one."""
+        """A candidate's first pilot, which may take `most` of what is left; or what keeps it from one."""
         if self._pilot_of(candidate) or self.race.standing(candidate.name).state == "failed":
             return
         size = self._sizes(candidate)[0]
-        if candidate.name == FLOOR or self._foretold(candidate, size) <= min(most, self._left()):
+        if candidate.name == FLOOR or self._payable(candidate, size, min(most, self._left())):
             self._pilot(candidate, size)
         else:
             self._stand(candidate.name, state="raced", why=self._too_dear(candidate, size))
@@ -180,7 +182,7 @@ class _Racing:
         open_ = sorted(self._open(), key=lambda one: -self._upper(one.name))
         for candidate in open_:
             size = self._larger(candidate)
-            if size is not None and self._foretold(candidate, size) <= self._left():
+            if size is not None and self._payable(candidate, size, self._left()):
                 return candidate, size
         for candidate in open_:
             size = self._larger(candidate)
@@ -222,8 +224,8 @@ class _Racing:
             if done is None or done.scored >= self.race.test or self._upper(standing.name) < lower:
                 continue
             size = Size(done.rows, done.share, self.race.test)
-            more = self._foretold(candidate, size) - self._foretold(candidate, replace(size, scored=done.scored))
-            if more <= self._left():
+            begun = self._foretold(candidate, replace(size, scored=done.scored))
+            if self._payable(candidate, size, self._left() + begun):
                 self._pilot(candidate, size, done, state=standing.state, why=standing.why)
 
     def _fill_curves(self) -> None:
@@ -235,7 +237,7 @@ class _Racing:
             for share in (1 / 4, 1 / 2):
                 size = Size(round(share * self.race.train), share, self.race.test)
                 most = min(self._left(), CURVE * self.race.budget)
-                if size.rows >= LEAST_CURVE and self._foretold(candidate, size) <= most:
+                if size.rows >= LEAST_CURVE and self._payable(candidate, size, most):
                     self._pilot(candidate, size, beside=True)
 
     # -- one pilot -------------------------------------------------------------------------------------
@@ -304,6 +306,10 @@ class _Racing:
 
     def _cheap(self) -> float:
         return max(QUICK, CHEAP * sum(one.seconds for one in self.found))
+
+    def _payable(self, candidate: Candidate, size: Size, most: float) -> bool:
+        """Whether a pilot takes no more than that, or was done already: nothing that was measured is lost."""
+        return self._recorded(candidate, size) is not None or self._foretold(candidate, size) <= most
 
     def _foretold(self, candidate: Candidate, size: Size) -> float:
         """Seconds of a pilot: as foretold, at the pace of the candidate's latest."""
@@ -485,13 +491,13 @@ def _crashed(pilot: Pilot) -> Text:
     return text("race.crashed", error=pilot.error)
 
 
-def _stamp(found: list[Candidate], options: Options) -> str:
+def _stamp(found: list[Candidate], options: Options, metric: str) -> str:
     """What the race depends on: every plan with its files, seed, metric. Not the budget: with more it goes on."""
     from executors.chain import chain_stamp
     from executors.run import fingerprint
 
     parts = [fingerprint(one.plan) if isinstance(one.plan, Plan) else chain_stamp(one.plan) for one in found]
-    return hashlib.sha256("".join([*parts, str(options.seed), options.metric]).encode()).hexdigest()
+    return hashlib.sha256("".join([*parts, str(options.seed), metric]).encode()).hexdigest()
 
 
 def _price() -> Price:
