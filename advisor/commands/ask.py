@@ -184,5 +184,6 @@ def show_next(decision: Decision, lang: str) -> Plan | None:
     except UserError as needed:
         told = needed.told(lang)
         plan, command = None, told.hint or told.message
-    console().print(say("command.next", lang, run=decision.run, command=command), markup=False)
+    prove = say("command.next_prove", lang, run=decision.run) if plan else ""
+    console().print(prove + say("command.next", lang, run=decision.run, command=command), markup=False)
     return plan
