@@ -24,7 +24,15 @@ from advisor.profile.model import measure_model, model_facts
 from executors.base import DataSpec, Plan, UserError
 from executors.models import Sampling, load_language_model, name_problems
 from executors.models.catalogue import local_folder
-from executors.models.endpoint import LEDGER, EndpointLimits, endpoint_of, is_endpoint, name_faults, price_of
+from executors.models.endpoint import (
+    LEDGER,
+    EndpointLimits,
+    endpoint_of,
+    is_endpoint,
+    name_faults,
+    price_of,
+    share_cap,
+)
 from executors.models.endpoint.keys import find_key, scrub
 from executors.models.endpoint.ledger import Answer, Ledger
 from executors.models.endpoint.model import EndpointModel
@@ -403,6 +411,18 @@ def test_the_cap_holds_where_every_answer_costs_the_most(server: Misbehaving) ->
     server.server.behaviour = says("x", usage={"prompt_tokens": 70, "completion_tokens": 5, "total_tokens": 75})
     refusal(server, *(f"row {n:02}" for n in range(30)), max_cost=0.299, **FIXED)
     assert len(server.asked) == 3
+
+
+def test_runs_that_share_a_cap_count_what_the_others_have_spent(server: Misbehaving, tmp_path: Path) -> None:
+    ask(server, "row 00", "row 01", path=tmp_path / "one" / LEDGER, **FIXED)
+    given = share_cap({"max_cost": 0.1}, tmp_path, tmp_path / "two")
+    assert given == {"max_cost": 0.1, "charged": 0.03}
+    assert share_cap({"max_cost": 0.1}, tmp_path, tmp_path / "one")["charged"] == 0
+    assert share_cap({"timeout": 30}, tmp_path, tmp_path / "two") == {"timeout": 30}
+    error = refusal(server, "row 02", path=tmp_path / "two" / LEDGER, **given, **FIXED)  # 0.03 + 0.075 exceed it
+    assert "spend cap reached: $0.0300" in error.message
+    assert len(server.asked) == 2
+    assert ask(server, "row 02", path=tmp_path / "two" / LEDGER, **{**given, "max_cost": 0.11}, **FIXED)[0]
 
 
 def test_a_request_whose_fate_is_unknown_counts_as_if_it_had_cost_the_most(server: Misbehaving) -> None:

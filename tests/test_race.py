@@ -15,10 +15,11 @@ from advisor.decision import Inputs, decide
 from advisor.facts import Fact, Facts
 from advisor.prove import race as racing
 from advisor.prove.candidates import Candidate, too_long, waiting_for_labels
-from advisor.prove.pilots import Size, shrink, sizes
+from advisor.prove.pilots import Size, sharing_cap, shrink, sizes
 from advisor.prove.race import Options, race
 from advisor.prove.records import FILE, FOLDER, Race, race_of, read_race
 from executors.base import DataSpec, Input, Job, Plan, Prediction, Problem, Reporter, UserError, silent, to_dict
+from executors.models.endpoint import LEDGER
 from tests import fakes
 from tests.conftest import DEMO
 from tests.fakes import FirstWordExecutor, FirstWordPredictor
@@ -264,6 +265,16 @@ def test_what_failed_is_tried_again_when_the_race_is_run_again(racer: Racer) -> 
     found = racer(field)
     assert found.standing("refused").state == "finished"
     assert BUILT[built:] == [(1.0, 400)]
+
+
+def test_pilots_share_what_an_endpoint_may_cost(tmp_path: Path) -> None:
+    (tmp_path / "prompt" / "full").mkdir(parents=True)
+    (tmp_path / "prompt" / "full" / LEDGER).write_text('{"charged": 0.25, "why": "lost"}\n', encoding="utf-8")
+    plan = Plan("rag", "question_answering", DataSpec("q.csv"), endpoint={"max_cost": 1.0})
+    assert sharing_cap(plan, tmp_path, tmp_path / "rag" / "full").endpoint["charged"] == 0.25  # type: ignore[union-attr]
+    assert sharing_cap(plan, tmp_path, tmp_path / "prompt" / "full").endpoint["charged"] == 0  # type: ignore[union-attr]
+    free = replace(plan, endpoint={})
+    assert sharing_cap(free, tmp_path, tmp_path / "rag" / "full") == free
 
 
 def test_the_record_reads_back_as_the_same(racer: Racer, workdir: Path) -> None:

@@ -57,7 +57,7 @@ Examples:
 @click.option("--metric", metavar="NAME", help="What decides (default: by the task, e.g. accuracy), e.g. macro_f1.")
 @click.option("--minutes", type=float, help="Budget (default: a quarter of what all candidates would take to the end).")
 @click.option("--seed", type=int, default=0, help="Seed of the split and of every random choice (default 0).")
-@click.option("--max-cost", type=float, metavar="USD", help="The most an endpoint may cost each pilot, or each rung.")
+@click.option("--max-cost", type=float, metavar="USD", help="The most an endpoint may cost in all.")
 @click.option("--endpoint", "limits", multiple=True, metavar="NAME=VALUE", help="How it is asked, e.g. timeout=30.")
 @click.option("--json", "as_json", is_flag=True, help="Print race.json and nothing else.")
 @input_options

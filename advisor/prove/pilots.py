@@ -133,7 +133,7 @@ def run_pilot(
     (folder / BEGUN).write_text(str(deaths + 1), encoding="utf-8")
     try:
         with Meter() as meter:
-            result = _run(shrink(candidate.plan, size), folder, report)
+            result = _run(sharing_cap(shrink(candidate.plan, size), place, folder), folder, report)
     except UserError as error:
         return replace(
             pilot, error=" ".join(f"{error.message} ({error.hint})".split()) if error.hint else error.message
@@ -144,6 +144,20 @@ def run_pilot(
     finally:
         (folder / BEGUN).unlink(missing_ok=True)
     return _told(replace(pilot, metric=metric or result.metric), result, meter.joules, price, earlier)
+
+
+def sharing_cap(plan: Plan | Chain, place: Path, folder: Path) -> Plan | Chain:
+    """The plan for the run in `folder`, where all runs in `place` share what an endpoint may cost."""
+    if isinstance(plan, Plan):
+        return _sharing(plan, place, folder)
+    stages = (replace(stage, plan=_sharing(stage.plan, place, folder / stage.name)) for stage in plan.stages)
+    return replace(plan, stages=tuple(stages))
+
+
+def _sharing(plan: Plan, place: Path, folder: Path) -> Plan:
+    from executors.models.endpoint import share_cap
+
+    return replace(plan, endpoint=share_cap(dict(plan.endpoint), place, folder))
 
 
 def _deaths(folder: Path) -> int:

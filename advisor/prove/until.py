@@ -32,6 +32,7 @@ from advisor.facts import Fact, Facts
 from advisor.prove.candidates import FLOOR, Candidate, candidates
 from advisor.prove.evidence import LOOKING_UP, PROMPT, Answered
 from advisor.prove.learning import learns
+from advisor.prove.pilots import sharing_cap
 from advisor.prove.records import Standing
 from advisor.prove.revision import ground_of, measure, merge, read_answered, read_rows
 from advisor.texts import LANGUAGES, say, text
@@ -281,7 +282,9 @@ class Climbing:
         begin = time.monotonic()
         try:
             write_json(place / "decision.json", dataclasses.replace(self.now, run=str(place)))
-            rung = self._measured(rung, self.run(place, candidate.plan, self.again), place)
+            rung = self._measured(
+                rung, self.run(place, sharing_cap(candidate.plan, place.parent, place), self.again), place
+            )
         except Exception as error:  # noqa: BLE001 (whatever one rung fails of, the next may do)
             (place / CRASH).write_text(traceback.format_exc(), encoding="utf-8")
             rung = replace(rung, state="failed", error=" ".join(f"{type(error).__name__}: {error}".split()))

@@ -7,11 +7,24 @@ embeddings, streaming, and models that only answer as a stream.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from executors.models.endpoint.limits import EndpointLimits, limits_of, read_limits
 from executors.models.endpoint.names import Endpoint, endpoint_of, is_endpoint, name_faults
 from executors.models.endpoint.prices import Price, is_stale, price_of, usd_cny
 
 LEDGER = "paid.jsonl"  # in a run's folder
+
+
+def share_cap(given: dict[str, Any], folder: Path, run: Path) -> dict[str, Any]:
+    """A plan's `endpoint` entry, where the runs within `folder` share its cap, for the one in `run`."""
+    if given.get("max_cost") is None:
+        return given
+    from executors.models.endpoint.ledger import spent_within
+
+    return {**given, "charged": round(spent_within(folder, LEDGER, run), 6)}
+
 
 __all__ = [
     "LEDGER",
@@ -25,5 +38,6 @@ __all__ = [
     "name_faults",
     "price_of",
     "read_limits",
+    "share_cap",
     "usd_cny",
 ]

@@ -142,6 +142,13 @@ def read_records(path: Path) -> Sequence[dict[str, Any]]:
     return records
 
 
+def spent_within(folder: Path, name: str, but: Path) -> float:
+    """US dollars that stand in all ledgers called `name` within `folder`, but for those within `but`."""
+    paths = (path for path in folder.rglob(name) if not path.is_relative_to(but))
+    records = (record for path in paths for record in read_records(path))
+    return sum(record.get("charged", record.get("cost")) or 0.0 for record in records)
+
+
 def _taken(path: Path) -> UserError:
     return UserError(
         f"another process is asking with {path}",

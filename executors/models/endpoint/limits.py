@@ -9,14 +9,15 @@ from typing import Any
 from executors.base import Problem, UserError, parse_params
 
 ABOVE_ZERO = ("timeout", "attempts", "concurrency", "per_minute", "window")
-NOT_NEGATIVE = ("max_cost", "price_input", "price_output", "backoff")
+NOT_NEGATIVE = ("max_cost", "charged", "price_input", "price_output", "backoff")
 
 
 @dataclass(frozen=True)
 class EndpointLimits:
     """`timeout` and `backoff` (the first wait before asking again; it doubles) in seconds, money in US dollars.
 
-    `max_cost` bounds what all requests of a run cost together: one that could exceed it is not sent.
+    `max_cost` bounds what all requests of a run cost together: one that could exceed it is not sent. `charged` is what
+    other runs have spent of the same money.
     `price_input` and `price_output`, per million tokens, stand in for the table's.
     """
 
@@ -25,6 +26,7 @@ class EndpointLimits:
     concurrency: int = 8
     per_minute: int | None = None
     max_cost: float | None = None
+    charged: float = 0.0
     price_input: float | None = None
     price_output: float | None = None
     window: int | None = None

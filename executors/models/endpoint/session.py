@@ -58,8 +58,13 @@ class Session:
 
     @property
     def spent(self) -> float:
-        """US dollars that count towards the cap."""
+        """US dollars of this work."""
         return self.ledger.spent - self._before
+
+    @property
+    def charged(self) -> float:
+        """US dollars that count towards the cap."""
+        return self.limits.charged + self.spent
 
     @property
     def cost_usd(self) -> float | None:
@@ -75,7 +80,7 @@ class Session:
         cap = self.limits.max_cost
         held = (worst or 0.0) if cap is not None else 0.0
         with self._changed:
-            while cap is not None and self.spent + self._reserved + held > cap:
+            while cap is not None and self.charged + self._reserved + held > cap:
                 if not self._reserved:
                     raise CapReached(held)
                 self._changed.wait()
@@ -94,9 +99,9 @@ class Session:
 
     def cap_error(self, worst: float, answered: int, total: int) -> UserError:
         """What to say when the cap is reached, with a cap that is enough for the rest in any case."""
-        enough = round_up(self.spent + worst * (total - answered))
+        enough = round_up(self.charged + worst * (total - answered))
         hint = f"{self.again} --max-cost {enough:g}" if self.again else f"max_cost={enough:g}"
-        spent, most, next_one = both(self.spent), both(self.limits.max_cost or 0.0), both(worst)
+        spent, most, next_one = both(self.charged), both(self.limits.max_cost or 0.0), both(worst)
         zh = (
             f"已达到费用上限：已花费 {spent['zh']}，上限 {most['zh']}，下一次请求最多可能花费 {next_one['zh']}；"
             f"{total} 条中已有 {answered} 条得到回答并已保存"
