@@ -105,7 +105,7 @@ def racer(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Racer:
         for name, (skill, seconds) in racers.items():
             params = {"skill": skill, **({"crash": True} if name == crash else {})}
             mine = replace(plan, executor="slow" if seconds >= 500 else "skilled", params=params)
-            found.append(Candidate(name, (name,), "viable", mine, seconds))
+            found.append(Candidate(name, (name,), "recommended" if name == "advised" else "viable", mine, seconds))
         monkeypatch.setattr(racing, "candidates", lambda *_: (found, []))
         told = {one.name: one.seconds for one in found}
 
@@ -148,6 +148,15 @@ def test_what_is_dear_begins_with_a_share_of_rows_and_answers(racer: Racer) -> N
     found = racer({"cheap": (0.5, 1.0), "dear": (1.0, 900.0)}, Options(seconds=100_000.0))
     rows = [(p.rows, p.scored) for p in found.pilots if p.candidate == "dear"]
     assert rows == [(100, 96), (400, 400)]
+
+
+def test_what_is_recommended_is_run_to_the_end_before_others_are_piloted(racer: Racer) -> None:
+    field = {"dear": (0.5, 550.0), "advised": (1.0, 600.0)}
+    found = racer(field, Options(seconds=1000.0))
+    order = [(p.candidate, p.rows) for p in found.pilots]
+    assert order[:3] == [("baseline", 400), ("advised", 400), ("dear", 100)]
+    found = racer(field, Options(seconds=700.0, seed=1))  # no room for it
+    assert [(p.candidate, p.rows) for p in found.pilots][1:3] == [("dear", 100), ("advised", 100)]
 
 
 def test_one_that_cannot_reach_the_leader_is_stopped_and_the_saving_said(racer: Racer) -> None:

@@ -1,7 +1,8 @@
 """The race: candidates piloted cheapest first, on growing shares of the work, all scored on the same held-out rows.
 
 Successive halving (Jamieson and Talwalkar, 2016) with two changes for few candidates of very different cost. What is
-cheap runs to the end at once. And it is not a fixed half that goes on: the next share goes to whichever candidate
+cheap runs to the end at once, and so does what the rules recommend where the budget has room for it: the others are
+held against that. And it is not a fixed half that goes on: the next share goes to whichever candidate
 could still score highest, by its pilots' curve, until the budget is spent; one whose upper end lies below another's
 lower end cannot reach it and is stopped. Everything that is done is kept: a race that was broken off goes on.
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from executors.data import Dataset
 
 SHARE = 0.25  # of what all candidates would take to the end: the budget where none is given
-FIRST = 0.6  # of the budget that a first pilot may take, while there are others to run
+FIRST = 0.7  # of the budget that a first pilot, or the run of what is recommended, may take
 LEAST_SECONDS = 60.0  # of such a budget
 CHEAP = 0.03  # of what all would take: who takes no more runs to the end at once
 QUICK = 15.0  # seconds, likewise
@@ -126,6 +127,7 @@ class _Racing:
             stamp=stamp,
         )
         self._budget()
+        self._at_once = {one.name for one in self.found if self._goes_at_once(one)}
 
     # -- the course of it ------------------------------------------------------------------------------
 
@@ -133,7 +135,7 @@ class _Racing:
         self._check_budget()
         self._show()
         try:
-            for candidate in self.found:
+            for candidate in sorted(self.found, key=lambda one: one.name not in self._at_once):
                 self._first(candidate, FIRST * self.race.budget)
             self._grow()
             for candidate in self.found:  # what was too dear beside the others, where budget is left
@@ -297,15 +299,17 @@ class _Racing:
     # -- time and money --------------------------------------------------------------------------------
 
     def _sizes(self, candidate: Candidate) -> list[Size]:
-        """A candidate's pilots that cost less than a full run; only that where it costs little beside all others."""
+        """A candidate's pilots that cost less than a full run; only that where it is run at once."""
         *parts, full = sizes(candidate, self.race.train, self.race.test)
-        if candidate.seconds <= self._cheap():
+        if candidate.name in self._at_once:
             return [full]
         most = NO_PILOT * self._estimate(candidate, full)
         return [*(size for size in parts if self._estimate(candidate, size) <= most), full]
 
-    def _cheap(self) -> float:
-        return max(QUICK, CHEAP * sum(one.seconds for one in self.found))
+    def _goes_at_once(self, candidate: Candidate) -> bool:
+        """Whether it costs little beside all others, or is what the rules recommend and there is room for it."""
+        recommended = candidate.verdict == "recommended" and candidate.seconds <= FIRST * self.race.budget
+        return recommended or candidate.seconds <= max(QUICK, CHEAP * sum(one.seconds for one in self.found))
 
     def _payable(self, candidate: Candidate, size: Size, most: float) -> bool:
         """Whether a pilot takes no more than that, or was done already: nothing that was measured is lost."""
