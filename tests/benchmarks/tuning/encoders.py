@@ -121,7 +121,7 @@ PEERS = (
 def peers() -> list[Figure]:
     """Peers on the rows of `banking10` by their own defaults: accuracy and seconds.
 
-    SetFit tunes the same encoder, its steps are capped at 400; AutoGluon reads n-grams, its time is capped at ten minutes.
+    SetFit tunes the same encoder, in 400 steps at most; AutoGluon reads n-grams, for ten minutes at most.
     """
     train, test = _banking(A_CLASS)
     return [figure for peer in PEERS for figure in _beside(peer, train, test)]
